@@ -1,0 +1,1 @@
+"""Built-in services, each a class of asyncio.Protocol's shape."""

@@ -1,0 +1,123 @@
+"""Why: the names of every decision that netemu takes about a packet or a connection.
+
+`netemu why`, `netemu ss`, the comments in a capture, the counters and the tests all speak these words. The value of a member
+is its one-line explanation for people.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A named decision. Hashing by identity keeps a counter's dictionary access in C."""
+
+    __hash__ = object.__hash__
+
+
+class Match(Reason):
+    """Which rule of the socket table (or of the host itself) a packet was delivered by."""
+
+    CONNECTION = "the 4-tuple is a connection's"
+    TIME_WAIT = "the 4-tuple is a connection's in TIME-WAIT"
+    LISTEN_SPECIFIC = "a SYN to a listener on exactly this address and port"
+    LISTEN_WILDCARD = "a SYN to a listener on this port of any address"
+    LISTEN_DUAL_STACK = "a SYN over IPv4 to an IPv6 listener that also takes IPv4"
+    UDP_CONNECTED = "a datagram to a UDP socket connected to its sender"
+    UDP_SPECIFIC = "a datagram to a UDP socket on exactly this address and port"
+    UDP_WILDCARD = "a datagram to a UDP socket on this port of any address"
+    UDP_DUAL_STACK = "an IPv4 datagram to an IPv6 UDP socket that also takes IPv4"
+    ICMP_ECHO = "an echo request, answered by the host"
+    ICMP_ERROR = "an ICMP error, handed to the socket whose packet it quotes"
+    FRAGMENT = "a fragment, kept until its packet is whole"
+
+
+class Drop(Reason):
+    """Why a packet went to nobody, or a segment was not taken by its connection."""
+
+    # IP
+    TRUNCATED = "shorter than its headers say"
+    BAD_IP_VERSION = "neither IPv4 nor IPv6"
+    BAD_IP_HEADER = "an IP header length or field that makes no sense"
+    BAD_IP_CHECKSUM = "the IPv4 header checksum is wrong"
+    BAD_IP_OPTION = "an IPv4 or IPv6 option or extension header that is malformed"
+    BAD_SOURCE = "a source address that no host can have (multicast, broadcast, loopback, unspecified or our own)"
+    NOT_FOR_US = "the destination is not an address of this host"
+    HOP_LIMIT_ZERO = "TTL or hop limit is zero"
+    SOURCE_ROUTED = "source routing is not followed (RFC 7126, RFC 5095)"
+    UNKNOWN_PROTOCOL = "no such protocol on this host"
+    NEIGHBOUR_CHATTER = "router solicitations, MLD and IGMP: of no interest on a point-to-point TUN"
+    # fragments
+    FRAGMENT_OVERLAP = "overlapping fragments: the whole packet is given up (RFC 5722)"
+    FRAGMENT_BAD = "a fragment of impossible length or offset"
+    FRAGMENT_LIMIT = "too many fragments are waiting"
+    FRAGMENT_TIMEOUT = "the rest of the packet did not come in time"
+    # ICMP and UDP
+    BAD_ICMP = "an ICMP message that is malformed or has a bad checksum"
+    ICMP_IGNORED = "an ICMP message that this host does not act on"
+    ICMP_NO_SOCKET = "an ICMP error that quotes no packet of ours"
+    BAD_UDP = "a UDP header that makes no sense"
+    BAD_UDP_CHECKSUM = "the UDP checksum is wrong"
+    UDP_NO_SOCKET = "no UDP socket on this port: ICMP port unreachable"
+    UDP_BUFFER_FULL = "the socket's receive buffer is full"
+    # TCP, before a connection is found
+    BAD_TCP_HEADER = "a TCP header that makes no sense"
+    BAD_TCP_CHECKSUM = "the TCP checksum is wrong"
+    TCP_BAD_ADDRESS = "TCP to or from a multicast or broadcast address (RFC 9293 3.9.2.3)"
+    NO_SOCKET = "no connection and no listener for it"
+    ONLY_BOUND = "the port is bound, but no socket there is in LISTEN"
+    LISTEN_NOT_SYN = "for a listener, but not a SYN (RFC 9293 3.10.7.2)"
+    LISTEN_RST = "a RST for a listener is ignored (RFC 9293 3.10.7.2)"
+    ACCEPT_QUEUE_FULL = "the listener's accept queue is full"
+    SYN_QUEUE_FULL = "the listener's SYN queue is full"
+    # TCP, by a connection (RFC 9293 3.10.7)
+    OUTSIDE_WINDOW = "the sequence number is outside the receive window"
+    PAWS = "the timestamp is older than the last one (RFC 7323 PAWS)"
+    RST_OUTSIDE_WINDOW = "a RST outside the receive window"
+    RST_CHALLENGED = "a RST inside the window but not at RCV.NXT: challenge ACK (RFC 5961 3.2)"
+    RST_BAD_ACK = "a RST in SYN-SENT that does not acknowledge our SYN"
+    SYN_CHALLENGED = "a SYN on a synchronized connection: challenge ACK (RFC 5961 4.2)"
+    NO_ACK = "a segment without ACK on a synchronized connection"
+    BAD_ACK = "acknowledges something that was never sent"
+    OLD_ACK = "acknowledges data from long ago (RFC 5961 5.2)"
+    BAD_HANDSHAKE_ACK = "an ACK in the handshake that does not acknowledge our SYN"
+    NO_SYN = "neither SYN nor RST in SYN-SENT"
+    DUPLICATE = "all its data had arrived before"
+    WINDOW_FULL = "no room left in the receive buffer"
+    REASSEMBLY_FULL = "too many out-of-order pieces are waiting"
+    DATA_AFTER_CLOSE = "data for a socket that the application has closed"
+    TIME_WAIT_IGNORED = "nothing to do in TIME-WAIT"
+    CONNECTION_CLOSED = "the connection had just been closed"
+    INVARIANT = "a bug in netemu: the connection was ended (see the log)"
+
+
+class Reset(Reason):
+    """Why the host sent a RST."""
+
+    NO_SOCKET = "no connection and no listener for the segment"
+    LISTEN_ACK = "an ACK to a listener"
+    BAD_ACK = "the handshake's ACK number was wrong"
+    ABORTED = "the application aborted the connection"
+    UNREAD_DATA = "the application closed with data unread (RFC 9293 SHLD-3)"
+    DATA_AFTER_CLOSE = "data arrived after the application had closed (RFC 9293 SHLD-3)"
+    LISTENER_CLOSED = "the listener closed before the connection was accepted"
+    LINGER = "SO_LINGER with a timeout of zero"
+    TIMEOUT = "gave up waiting for the peer"
+    SHUTDOWN = "the host was shut down"
+    INVARIANT = "a bug in netemu ended the connection"
+
+
+class Close(Reason):
+    """How a connection came to its end."""
+
+    NORMAL = "both sides closed"
+    RESET_BY_PEER = "the peer sent a RST"
+    REFUSED = "the peer refused the connection with a RST"
+    TIMED_OUT = "retransmissions were not answered"
+    KEEPALIVE = "keep-alive probes were not answered"
+    UNREACHABLE = "an ICMP error during the handshake"
+    ABORTED = "the application aborted it"
+    FIN_WAIT_2_TIMEOUT = "the peer never sent its FIN"
+    LISTENER_CLOSED = "its listener was closed"
+    SHUTDOWN = "the host was shut down"
+    INVARIANT = "a bug in netemu"

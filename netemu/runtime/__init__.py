@@ -1,0 +1,1 @@
+"""Real time: the engine on an asyncio loop, the TUN device, the control API."""

@@ -1,0 +1,1 @@
+"""Virtual time: hosts and paths, with no TUN, no root and no waiting."""

@@ -1,0 +1,1 @@
+"""One host: IP in and out, the socket table, sockets. No I/O, no clock."""
