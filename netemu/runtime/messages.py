@@ -1,0 +1,103 @@
+"""What an instance is told when it starts, and what it tells while it runs.
+
+The control API sends these structs as JSON; the command line prints the very same fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from netemu.wire.packet import Packet
+
+if TYPE_CHECKING:  # `netemu ss` must not wait for the apps to be imported
+    from netemu.apps.registry import AppSpec
+
+Tap = Callable[[Packet, int, bool, str], None]
+"""Sees a packet with its wall clock time (ns since the epoch), whether it is inbound, and what was decided about it."""
+
+Info = dict[str, int | float | str]
+"""Details of one connection: rtt_us, rto_ms, cwnd, ssthresh, retransmits, mss, snd_wnd, rcv_wnd, timer …"""
+
+
+class InstanceConfig(msgspec.Struct, frozen=True):
+    """What `netemu up` asks for, every value checked."""
+
+    name: str
+    tun: str
+    mtu: int
+    addresses: tuple[str, ...]
+    """Of the emulated host, without prefix."""
+    host_addresses: tuple[str, ...]
+    """Of the kernel's end of the TUN, with prefix: 198.18.0.1/24."""
+    apps: tuple[AppSpec, ...]
+    pcap: str | None = None
+    seed: int | None = None
+    user: str | None = None
+    """Who to be once the TUN is set up; None: whoever started it."""
+    offload: bool = True
+    netns: str | None = None
+    """A named network namespace for the TUN; None: the one we are in."""
+
+
+class AppRow(msgspec.Struct, frozen=True):
+    name: str
+    kind: str
+    port: int
+    protocols: list[str]
+
+
+class Status(msgspec.Struct, frozen=True):
+    name: str
+    pid: int
+    version: str
+    tun: str
+    mtu: int
+    offload: bool
+    user: str
+    addresses: list[str]
+    host_addresses: list[str]
+    started: float
+    """Seconds since the epoch."""
+    apps: list[AppRow]
+    directory: str = ""
+    """Where its control socket is, and its log when it was started with --detach."""
+
+
+class SocketRow(msgspec.Struct, frozen=True):
+    id: str
+    app: str
+    protocol: str
+    state: str
+    recv_q: int
+    """Bytes that arrived and were not read (LISTEN: connections waiting for accept)."""
+    send_q: int
+    """Bytes written and not acknowledged (LISTEN: the backlog)."""
+    local: str
+    peer: str
+    info: Info = msgspec.field(default_factory=dict)
+
+
+Counters = dict[str, dict[str, int]]
+"""Group (match, drop, reset, close, ip …) to name to count."""
+
+
+class InstanceView(Protocol):
+    """What the control API needs of a running instance; all of it answers at once."""
+
+    name: str
+
+    def status(self) -> Status: ...
+
+    def sockets(self) -> list[SocketRow]: ...
+
+    def counters(self) -> Counters: ...
+
+    def add_tap(self, tap: Tap) -> None: ...
+
+    def remove_tap(self, tap: Tap) -> None: ...
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
