@@ -1,0 +1,23 @@
+"""Checks of the key=value options of --app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netemu.apps.base import UsageError
+
+
+def check_known(kind: str, options: Mapping[str, str], *known: str) -> None:
+    """Raise UsageError for the first option that is not among ``known``."""
+    for key in options:
+        if key not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise UsageError(f"{kind}: there is no option {key!r}; {takes}")
+
+
+def yes_or_no(kind: str, options: Mapping[str, str], key: str) -> bool:
+    """The value of a switch; absent means no."""
+    value = options.get(key, "no")
+    if value not in ("yes", "no"):
+        raise UsageError(f"{kind}: {key}={value} is neither yes nor no; write {key}=yes or {key}=no")
+    return value == "yes"

@@ -1,0 +1,74 @@
+"""Which apps there are, and how --app names one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netemu.apps.base import App, Clock, UsageError
+from netemu.apps.chargen import ChargenApp
+from netemu.apps.daytime import DaytimeApp
+from netemu.apps.discard import DiscardApp
+from netemu.apps.echo import EchoApp
+from netemu.apps.http import HttpApp
+
+KINDS: dict[str, type[App]] = {app.kind: app for app in (HttpApp, EchoApp, DiscardApp, DaytimeApp, ChargenApp)}
+
+FORM = "NAME=KIND[:PORT][,key=value]..."
+
+
+class AppSpec(NamedTuple):
+    """One app that shall run."""
+
+    name: str
+    """Whose sockets these are, in `netemu ss`."""
+    kind: str
+    port: int
+    options: Mapping[str, str]
+
+
+DEFAULT_APPS = tuple(AppSpec(kind, kind, app.port, {}) for kind, app in KINDS.items())
+"""What `netemu up` serves unless told otherwise."""
+
+
+def parse_app(spec: str) -> AppSpec:
+    """Read the argument of --app: NAME=KIND[:PORT][,key=value]...; raise UsageError where it is wrong."""
+    head, *pairs = spec.split(",")
+    name, equals, service = head.partition("=")
+    if not equals:
+        raise UsageError(f"--app {spec}: no '=' after the name; write {FORM}")
+    if not name or name != "".join(name.split()):
+        raise UsageError(f"--app {spec}: the name is {'not one word' if name else 'empty'}; write {FORM}")
+    kind, colon, port = service.partition(":")
+    if kind not in KINDS:
+        raise UsageError(f"--app {spec}: {no_such_kind(kind)}")
+    options = dict(parse_pair(spec, pair) for pair in pairs)
+    if len(options) < len(pairs):
+        raise UsageError(f"--app {spec}: an option stands there twice; give each key once")
+    return AppSpec(name, kind, parse_port(spec, port) if colon else KINDS[kind].port, options)
+
+
+def make_app(spec: AppSpec, clock: Clock) -> App:
+    """The app itself; raise UsageError for an option that it does not know or cannot take."""
+    return KINDS[spec.kind](spec.options, clock)
+
+
+def parse_port(spec: str, text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UsageError(f"--app {spec}: {text!r} is not a port; give a number from 1 to 65535")
+
+
+def parse_pair(spec: str, pair: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--app {spec}: {pair!r} is not an option; write key=value")
+    return key, value
+
+
+def no_such_kind(kind: str) -> str:
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    near = get_close_matches(kind, KINDS, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"there is no kind {kind!r}; {guess}kinds: {', '.join(sorted(KINDS))}"
