@@ -4,6 +4,7 @@ else."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import pwd
 import socket
@@ -11,7 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -147,12 +148,23 @@ def test_opening_a_tun_without_root_says_what_to_do() -> None:
     assert answer.startswith("may not make a TUN device" if everybody else "may not open /dev/net/tun"), answer
 
 
-def test_a_tun_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where everybody may open the node, a user namespace is all it takes: device, address, loopback, a packet.
+@pytest.fixture
+def open_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A node for TUN devices that everybody may open, whatever the rights of /dev/net/tun on this machine."""
+    import pyroute2  # noqa: F401  (somebody else may not be able to read it)
 
-    The node is one of the test's own, whatever the rights of /dev/net/tun on this machine.
-    """
-    import pyroute2  # noqa: F401  (the child may not be able to read it)
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        node = f"{directory}/tun"
+        os.mknod(node, stat.S_IFCHR, os.makedev(10, 200))
+        os.chmod(node, 0o666)
+        monkeypatch.setattr(tun.device, "_NODE", node)
+        yield
+
+
+@pytest.mark.usefixtures("open_node")
+def test_a_tun_in_a_user_namespace() -> None:
+    """Where everybody may open the node, a user namespace is all it takes: device, address, loopback, a packet."""
 
     def device_in_namespace() -> object:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -163,13 +175,40 @@ def test_a_tun_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
             sender.sendto(b"hello", ("198.18.0.2", 9))
             return device.offload, [bytes(packet[-5:]) for packet, *_ in device.read() if packet[9] == 17]
 
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        node = f"{directory}/tun"
-        os.mknod(node, stat.S_IFCHR, os.makedev(10, 200))
-        os.chmod(node, 0o666)
-        monkeypatch.setattr(tun.device, "_NODE", node)
-        assert in_child(device_in_namespace, NOBODY) == "(True, [b'hello'])"
+    assert in_child(device_in_namespace, NOBODY) == "(True, [b'hello'])"
+
+
+@pytest.mark.usefixtures("open_node")
+def test_a_device_made_for_somebody(netns: Namespace) -> None:
+    """Its owner attaches and configures what is so already; more than that, and another's device, he may not."""
+    for line in (
+        f"tuntap add dev his mode tun user {NOBODY.pw_uid}",
+        "addr add 198.18.0.1/24 dev his",
+        "link set his up",
+        "tuntap add dev roots mode tun user 0",
+    ):
+        netns.run("ip", *line.split())
+
+    def attach() -> object:
+        answers: list[object] = []
+        with Tun("his") as device:
+            answers.append(device.offload)
+            device.configure(["198.18.0.1/24"])
+            for forbidden in (lambda: device.configure(["198.18.1.1/24"]), lambda: Tun("roots")):
+                try:
+                    forbidden()
+                except TunError as error:
+                    answers.append((error.errno, str(error)[:40]))
+        return answers
+
+    answers = call_in(netns.name, lambda: in_child(attach, NOBODY))
+    assert answers == str(
+        [
+            True,
+            (errno.EPERM, "cannot add 198.18.1.1/24 to 'his': Opera"),
+            (errno.EPERM, "may not make a TUN device: run as root, "),
+        ]
+    )
 
 
 def test_bring_up_loopback(netns: Namespace) -> None:
