@@ -52,6 +52,7 @@ class Drop(Reason):
     FRAGMENT_BAD = "a fragment of impossible length or offset"
     FRAGMENT_LIMIT = "too many fragments are waiting"
     FRAGMENT_TIMEOUT = "the rest of the packet did not come in time"
+    OUTPUT_FULL = "a reply for which the queue to the device has no room"
     # ICMP and UDP
     BAD_ICMP = "an ICMP message that is malformed or has a bad checksum"
     ICMP_IGNORED = "an ICMP message that this host does not act on"

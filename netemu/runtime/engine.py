@@ -1,0 +1,134 @@
+"""The one scheduler: packets in, timers, apps, packets out. The same in real and in virtual time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from netemu.reasons import Match, Reason
+from netemu.stack.host import Host
+from netemu.stack.sockets import Socket
+from netemu.wire.packet import Packet
+
+Tap = Callable[[Packet, int, bool, str], None]
+"""(packet, wall clock ns, inbound?, what was decided)"""
+
+
+class Device(Protocol):
+    """Where packets go."""
+
+    def write(self, packet: Packet) -> bool:
+        """False: full, nothing was taken; the same packet is offered again later."""
+
+
+class Engine:
+    """Runs one host on one device. Whoever drives it calls ``turn`` with what arrived, and again at the deadline it returns."""
+
+    def __init__(self, host: Host, device: Device, epoch_ns: int = 0) -> None:
+        """``epoch_ns``: wall clock time at ``now`` = 0, for captures and for people."""
+        self.host = host
+        self.device = device
+        self.epoch_ns = epoch_ns
+        self.taps: list[Tap] = []
+        self.now = 0
+        self._stuck: tuple[Packet, str] | None = None
+        self._calls: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = 0
+
+    # -- the clock of apps (netemu.apps.base.Clock) -----------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return (self.epoch_ns + self.now) / 1e9
+
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._calls, (self.now + delay_ns, self._order, call))
+
+    # -- the turn ---------------------------------------------------------------------------------------------------------
+
+    def turn(self, now: int, packets: Iterable[Packet] = ()) -> int | None:
+        """Take ``packets``, do all that is due at ``now`` (ns), send what may be sent. The next deadline, ns, or None.
+
+        Work that can wait for the end of a batch does: apps are told, ACKs are sent once for all packets (MUST-58, MUST-59).
+        """
+        self.now = now
+        host = self.host
+        if self.taps:
+            for packet in packets:
+                reason = host.receive(packet, now)
+                self._tap(packet, True, explain(reason, host.matched))
+        else:
+            for packet in packets:
+                host.receive(packet, now)
+        due = host.next_timer()
+        if due is not None and due <= now:
+            host.on_timer(now)
+        while self._calls and self._calls[0][0] <= now:
+            heapq.heappop(self._calls)[2]()
+        self.flush()
+        return self._deadline()
+
+    def flush(self) -> None:
+        """Tell the apps their news and send until there is nothing more, or the device is full."""
+        host, device, now = self.host, self.device, self.now
+        if self._stuck is not None:
+            if not device.write(self._stuck[0]):
+                return
+            packet, why = self._stuck
+            self._stuck = None
+            self._tap(packet, False, why)
+        while True:
+            if host.has_news:
+                host.dispatch()
+            next_packet = host.transmit(now)
+            if next_packet is None:
+                if host.has_news:
+                    continue  # a packet to ourselves
+                return
+            why = explain_sent(host.sent_for, host.matched) if self.taps else ""
+            if not device.write(next_packet):
+                self._stuck = next_packet, why
+                return
+            if self.taps:
+                self._tap(next_packet, False, why)
+
+    @property
+    def is_stuck(self) -> bool:
+        """The device was full; call ``turn`` when it is writable again."""
+        return self._stuck is not None
+
+    def _deadline(self) -> int | None:
+        due = self.host.next_timer()
+        if self._calls and (due is None or self._calls[0][0] < due):
+            return self._calls[0][0]
+        return due
+
+    def _tap(self, packet: Packet, inbound: bool, why: str) -> None:
+        wall = self.epoch_ns + self.now
+        for tap in self.taps:
+            tap(packet, wall, inbound, why)
+
+
+def explain(reason: Reason, matched: object) -> str:
+    """What a capture says of an arriving packet."""
+    whose = owner(matched)
+    if isinstance(reason, Match):
+        return f"delivered to {whose} by {reason.name}" if whose else f"taken: {reason.name}"
+    return f"dropped: {reason.name} ({reason.value})" + (f", at {whose}" if whose else "")
+
+
+def explain_sent(reason: Reason | None, matched: object) -> str:
+    """What a capture says of a packet that leaves."""
+    whose = owner(matched)
+    if reason is not None:
+        return f"sent: {reason.name} ({reason.value})"
+    return f"sent by {whose}" if whose else "sent"
+
+
+def owner(matched: object) -> str:
+    """'s3 of app web'."""
+    if not isinstance(matched, Socket):
+        return ""
+    return f"s{matched.id} of app {matched.app}" if matched.app else f"s{matched.id}"

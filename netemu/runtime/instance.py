@@ -1,0 +1,246 @@
+"""A running instance: TUN, host, apps, capture and control API, put together and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import netemu
+from netemu.apps.registry import make_app
+from netemu.reasons import Close, Drop, Match, Reset
+from netemu.runtime.driver import Driver, TunDevice
+from netemu.runtime.engine import Engine
+from netemu.runtime.errors import RuntimeFailure
+from netemu.runtime.filecapture import FileCapture
+from netemu.runtime.messages import AppRow, Counters, InstanceConfig, SocketRow, Status, Tap
+from netemu.runtime.paths import InstanceDirectory, claim
+from netemu.runtime.privileges import drop_root, target_user
+from netemu.runtime.rows import socket_rows
+from netemu.stack.host import Host
+from netemu.stack.streams import serve_datagrams, serve_stream
+from tun import Tun, TunError
+
+if TYPE_CHECKING:
+    from netemu.runtime.control import ControlServer
+
+GRACE = 0.2
+"""Seconds that open connections get to hear of the end."""
+
+
+class Instance:
+    """One emulated host on one TUN device; implements netemu.runtime.messages.InstanceView."""
+
+    def __init__(self, config: InstanceConfig) -> None:
+        """Take what it needs of the machine: the instance's directory, the TUN, the capture file. Then give up root."""
+        self.config = config
+        self.name = config.name
+        self._undo = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            self._set_up(undo)
+            self._undo = undo.pop_all()
+        self._stopping = asyncio.Event()
+        self.failure: str | None = None
+        self._server: ControlServer | None = None
+
+    def _set_up(self, undo: contextlib.ExitStack) -> None:
+        config = self.config
+        target = target_user(config.user)
+        ids = (target.uid, target.gid) if target else (None, None)
+        self.directory: InstanceDirectory = claim(config.name, *ids)
+        undo.callback(self.directory.release)
+        self.tun = Tun(config.tun, mtu=config.mtu, offload=config.offload, netns=config.netns)
+        undo.callback(self.tun.close)
+        self.tun.configure(config.host_addresses)
+        capture = None
+        if config.pcap:
+            owner = (target.uid, target.gid) if target else None
+            capture = FileCapture(config.pcap, self.tun.name, warn, owner)
+            undo.callback(capture.close)
+        self.user = drop_root(config.user) or _user_name()
+        self.started = time.time()
+        self.host = Host(config.addresses, mtu=config.mtu, seed=config.seed, offload=self.tun.offload)
+        self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
+        self.engine.now = self.host.now = time.monotonic_ns()
+        if capture is not None:
+            self.engine.taps.append(capture)
+        self._apps = [(spec, make_app(spec, self.engine)) for spec in config.apps]
+        self._serve()
+
+    def _serve(self) -> None:
+        for spec, app in self._apps:
+            try:
+                serve_stream(self.host, app.stream, spec.port, app=spec.name)
+                if app.udp:
+                    serve_datagrams(self.host, app.datagram(), spec.port, app=spec.name)
+            except OSError as error:
+                raise RuntimeFailure(f"--app {spec.name}: port {spec.port}: {error.strerror}") from None
+
+    # -- running ----------------------------------------------------------------------------------------------------------
+
+    async def serve(self, on_ready: Callable[[Status], None], until: Awaitable[object] | None = None) -> None:
+        """Run until stop(), a signal, the device's failure or, if given, the end of ``until``."""
+        from netemu.runtime.control import ControlServer  # aiohttp takes its time: the host answers meanwhile
+
+        driver = Driver(self.engine, self.tun, self._device_failed)
+        driver.start()
+        self._kick = driver.kick
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stop)
+        self._server = ControlServer(self, self.directory.socket)
+        try:
+            await self._server.start()
+            self.directory.write_info(msgspec.json.encode(self.status()))
+            on_ready(self.status())
+            await self._wait(until)
+        finally:
+            await self._end(driver)
+
+    async def _wait(self, until: Awaitable[object] | None) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        waiting = [stopping] + ([asyncio.ensure_future(until)] if until is not None else [])
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    async def _end(self, driver: Driver) -> None:
+        """Reset the connections that are open, let the packets out, then stop answering."""
+        if self.failure is None:
+            self.host.shutdown()
+            driver.kick()
+        driver.stop()
+        if self._server is not None:
+            await self._server.stop()
+
+    def close(self) -> None:
+        """Give everything back: capture, TUN, directory."""
+        self._undo.close()
+
+    def _device_failed(self, error: TunError) -> None:
+        self.failure = str(error)
+        self._stopping.set()
+
+    # -- InstanceView -----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def status(self) -> Status:
+        return Status(
+            name=self.name,
+            pid=os.getpid(),
+            version=netemu.__version__,
+            tun=self.tun.name,
+            mtu=self.config.mtu,
+            offload=self.tun.offload,
+            user=self.user,
+            addresses=list(self.config.addresses),
+            host_addresses=list(self.config.host_addresses),
+            started=self.started,
+            apps=[
+                AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"])
+                for spec, app in self._apps
+            ],
+            directory=os.fspath(self.directory.path),
+        )
+
+    def sockets(self) -> list[SocketRow]:
+        return socket_rows(self.host)
+
+    def counters(self) -> Counters:
+        groups = {"match": Match, "drop": Drop, "reset": Reset, "close": Close}
+        counted = self.host.counters
+        return {
+            group: {reason.name: counted[reason] for reason in kinds if counted[reason]}
+            for group, kinds in groups.items()
+        }
+
+    def add_tap(self, tap: Tap) -> None:
+        self.engine.taps.append(tap)
+
+    def remove_tap(self, tap: Tap) -> None:
+        self.engine.taps.remove(tap)
+
+
+def run(config: InstanceConfig, on_ready: Callable[[Status], None]) -> int:
+    """Run an instance until it is told to stop; the exit status. RuntimeFailure or TunError when it cannot start."""
+
+    async def main() -> int:
+        instance = Instance(config)
+        try:
+            await instance.serve(on_ready)
+        finally:
+            instance.close()
+        return _report(instance)
+
+    return asyncio.run(main())
+
+
+def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
+    """Run ``argv`` beside an instance; its exit status as a shell gives it."""
+
+    async def main() -> int:
+        instance = Instance(config)
+        status = 0
+
+        async def command() -> None:
+            nonlocal status
+            await ready.wait()
+            status = await _run(argv)
+
+        ready = asyncio.Event()
+        try:
+            await instance.serve(lambda _: ready.set(), command())
+        finally:
+            instance.close()
+        return _report(instance) or status
+
+    return asyncio.run(main())
+
+
+async def _run(argv: Sequence[str]) -> int:
+    try:
+        child = await asyncio.create_subprocess_exec(*argv)
+    except FileNotFoundError:
+        warn(f"{argv[0]}: command not found")
+        return 127
+    except OSError as error:
+        warn(f"{argv[0]}: {error.strerror}")
+        return 126
+    try:
+        status = await child.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        raise
+    return status if status >= 0 else 128 - status
+
+
+def _report(instance: Instance) -> int:
+    for fault in instance.host.faults:
+        warn(f"a bug in netemu ended a connection: {fault}")
+    if instance.failure is not None:
+        warn(instance.failure)
+        return 1
+    return 0
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def warn(text: str) -> None:
+    print(f"netemu: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,94 @@
+"""The rows of `netemu ss`, from a host's table."""
+
+from __future__ import annotations
+
+from netemu.runtime.messages import Info, SocketRow
+from netemu.stack.host import Host
+from netemu.stack.names import shown
+from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket
+from netemu.tcp.config import NEVER
+from netemu.tcp.connection import Connection
+from netemu.tcp.timewait import TimeWait
+from netemu.wire.ip import text_port
+
+
+def socket_rows(host: Host) -> list[SocketRow]:
+    """Every socket, then what has none of its own: half-open connections and TIME-WAIT."""
+    rows = [_row(socket, host.now) for _, socket in sorted(host.table.sockets.items())]
+    for c in host.table.connections.values():
+        owner = c.owner
+        app = owner.app if isinstance(owner, Socket) else ""
+        if isinstance(c, TimeWait):
+            left = max(0, c.expires - host.now) / 1e9
+            rows.append(_of_flow(c.flow, app, "TIME-WAIT", {"timer": f"timewait,{left:.1f}s"}))
+        elif isinstance(owner, StreamSocket) and owner.connection is not c:
+            rows.append(_of_flow(c.flow, app, c.state.value, connection_info(c, host.now)))
+    return rows
+
+
+def _row(socket: Socket, now: int) -> SocketRow:
+    recv_q, send_q = socket.queues if isinstance(socket, StreamSocket | DatagramSocket) else (0, 0)
+    info = connection_info(socket.connection, now) if isinstance(socket, StreamSocket) and socket.connection else {}
+    return SocketRow(
+        id=f"s{socket.id}",
+        app=socket.app,
+        protocol="tcp" if socket.is_stream else "udp",
+        state=socket.state_name,
+        recv_q=recv_q,
+        send_q=send_q,
+        local=_shown(socket, socket.laddr, socket.lport),
+        peer=_shown(socket, *socket.peer) if socket.peer else _nobody(socket),
+        info=info,
+    )
+
+
+def _shown(socket: Socket, address: bytes, port: int) -> str:
+    host = shown(socket.family, address)
+    if socket.is_ipv6:
+        if host == "::" and not socket.v6only:
+            host = "*"  # as ss(8): takes both families
+        else:
+            host = f"[{host}]"
+    return f"{host}:{port or '*'}"
+
+
+def _nobody(socket: Socket) -> str:
+    if socket.is_ipv6:
+        return "[::]:*" if socket.v6only else "*:*"
+    return "0.0.0.0:*"
+
+
+def _of_flow(flow: bytes, app: str, state: str, info: Info) -> SocketRow:
+    size = 4 if len(flow) == 12 else 16
+    peer = text_port(flow[:size], int.from_bytes(flow[-4:-2], "big"))
+    local = text_port(flow[size : 2 * size], int.from_bytes(flow[-2:], "big"))
+    return SocketRow("-", app, "tcp", state, 0, 0, local, peer, info)
+
+
+def connection_info(c: Connection, now: int) -> Info:
+    """What `netemu ss -i` shows; the units stand in the names."""
+    info: Info = {
+        "rtt_us": c.rtt.srtt // 1000,
+        "rttvar_us": c.rtt.rttvar // 1000,
+        "rto_ms": c.rtt.rto // 1_000_000,
+        "mss": c.mss,
+        "cwnd": c.cc.cwnd,
+        "unacked": c.flight,
+        "retransmits": c.retransmits,
+        "snd_wnd": c.snd_wnd,
+        "rcv_wnd": max(0, c.rcv_adv - c.rcv_nxt),
+        "wscale": f"{c.snd_wscale},{c.rcv_wscale}",
+        "congestion": c.cc.name,
+    }
+    if c.cc.ssthresh < 1 << 59:
+        info["ssthresh"] = c.cc.ssthresh
+    for name, deadline in (
+        ("persist" if c.persist else "retransmit", c.deadline_rtx),
+        ("delack", c.deadline_ack),
+        ("keepalive", c.deadline_keepalive),
+        ("fin-wait-2", c.deadline_user),
+    ):
+        if deadline < NEVER:
+            info["timer"] = f"{name},{max(0, deadline - now) / 1e6:.0f}ms"
+            break
+    return info

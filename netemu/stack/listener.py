@@ -1,0 +1,45 @@
+"""A socket in LISTEN: its SYN queue and its accept queue, counted as Linux does (listen(2))."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from netemu.stack.names import Name
+
+if TYPE_CHECKING:
+    from netemu.stack.sockets import StreamSocket
+    from netemu.tcp.connection import Connection
+
+SOMAXCONN = 4096
+
+
+class Listener:
+    """The queues of one listening socket."""
+
+    __slots__ = ("accepted", "backlog", "half_open", "name", "socket")
+
+    def __init__(self, socket: StreamSocket, name: Name, backlog: int) -> None:
+        self.socket = socket
+        self.name = name
+        self.backlog = 0
+        self.set_backlog(backlog)
+        self.half_open: set[Connection] = set()
+        """In SYN-RECEIVED: the SYN queue."""
+        self.accepted: deque[StreamSocket] = deque()
+        """Established and waiting for accept()."""
+
+    def set_backlog(self, backlog: int) -> None:
+        self.backlog = min(max(backlog, 0), SOMAXCONN)
+
+    @property
+    def accept_queue_full(self) -> bool:
+        """Linux lets backlog + 1 connections wait (sk_acceptq_is_full: 'greater than')."""
+        return len(self.accepted) > self.backlog
+
+    @property
+    def syn_queue_full(self) -> bool:
+        return len(self.half_open) > self.backlog
+
+    def may_establish(self) -> bool:
+        return not self.accept_queue_full

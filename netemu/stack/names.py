@@ -1,0 +1,53 @@
+"""What a socket is bound to, and when two such names overlap."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netemu.stack.constants import AF_INET, AF_INET6
+from netemu.wire.ip import text
+
+ANY = b""
+"""Every address of a family."""
+ANY_V4, ANY_V6 = bytes(4), bytes(16)
+MAPPED = bytes(10) + b"\xff\xff"
+"""The prefix of IPv4-mapped IPv6 addresses (RFC 4291 2.5.5.2)."""
+
+
+class Name(NamedTuple):
+    """The addresses of each family that a bound socket covers: ANY, one address, or None for none of that family."""
+
+    v4: bytes | None
+    v6: bytes | None
+    port: int
+
+    def covers(self, address: bytes) -> bool:
+        """Would a packet to ``address`` match?"""
+        mine = self.v4 if len(address) == 4 else self.v6
+        return mine is not None and mine in (ANY, address)
+
+    def overlaps(self, other: Name) -> bool:
+        """Is there an address that both cover? (Ports are compared by the caller.)"""
+        return _meet(self.v4, other.v4) or _meet(self.v6, other.v6)
+
+
+def _meet(a: bytes | None, b: bytes | None) -> bool:
+    return a is not None and b is not None and (a in (ANY, b) or b == ANY)
+
+
+def name_of(family: int, address: bytes, port: int, v6only: bool) -> Name:
+    """The Name for an address as given to bind: 4 bytes for AF_INET, 16 for AF_INET6 (mapped ones mean IPv4)."""
+    if family == AF_INET:
+        return Name(ANY if address == ANY_V4 else address, None, port)
+    if address[:12] == MAPPED:
+        return Name(ANY if address[12:] == ANY_V4 else address[12:], None, port)
+    if address == ANY_V6:
+        return Name(None if v6only else ANY, ANY, port)
+    return Name(None, address, port)
+
+
+def shown(family: int, address: bytes) -> str:
+    """An address as a socket of ``family`` shows it: an IPv4 one mapped where the socket is IPv6."""
+    if family == AF_INET6 and len(address) == 4:
+        return f"::ffff:{text(address)}"
+    return text(address)

@@ -1,0 +1,86 @@
+"""From segments and payloads to packets: headers, checksums, fragmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from netemu.wire import ipv4, ipv6
+from netemu.wire.buffer import Buffer
+from netemu.wire.checksum import fold
+from netemu.wire.ip import TCP, pseudo_sum
+from netemu.wire.packet import Packet
+from netemu.wire.tcp import MASK, NO_OPTIONS, Segment, emit_options
+
+_V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 and a TCP header in one; the 12 bytes are addresses and ports
+_V6 = Struct(">IHBB36sIIHHHH")
+_CSUM_OFFSET = 16
+
+
+class Template:
+    """What all segments of a connection have in common, with its share of the checksums added up beforehand."""
+
+    __slots__ = ("_ip_sum", "_pseudo", "flow", "is_ipv6", "local", "tos", "ttl")
+
+    def __init__(self, src: bytes, dst: bytes, sport: int, dport: int, ttl: int, tos: int, local: bool = False) -> None:
+        self.flow = src + dst + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
+        self.is_ipv6 = len(src) == 16
+        self.ttl, self.tos = ttl, tos
+        self.local = local
+        """The peer is this host itself."""
+        self._pseudo = pseudo_sum(src, dst, TCP, 0)
+        self._ip_sum = 0x4500 + tos + ipv4.DONT_FRAGMENT + (ttl << 8) + TCP + fold(src + dst)
+
+    def packet(self, seg: Segment, ident: int, offload: bool) -> Packet:
+        """The packet for ``seg``; with ``offload`` its TCP checksum is left partial, as virtio_net_hdr wants it."""
+        options = b"" if seg.options is NO_OPTIONS and seg.ts_val is None else emit_options(seg)
+        length = 20 + len(options) + seg.length
+        offset_flags = (5 + (len(options) >> 2)) << 12 | seg.flags
+        partial = (self._pseudo + length) % 65535
+        seq, ack, wnd, urg = seg.seq & MASK, seg.ack & MASK, seg.wnd, seg.urg
+        if self.is_ipv6:
+            word = 0x60000000 | self.tos << 20
+            head = _V6.pack(word, length, TCP, self.ttl, self.flow, seq, ack, offset_flags, wnd, partial, urg) + options
+            start = ipv6.SIZE
+        else:
+            total = length + 20
+            ip_sum = -(self._ip_sum + total + ident) % 65535
+            head = (
+                _V4.pack(
+                    0x45, self.tos, total, ident, 0x4000, self.ttl, TCP, ip_sum,
+                    self.flow, seq, ack, offset_flags, wnd, partial, urg,
+                )
+                + options
+            )  # fmt: skip
+            start = ipv4.SIZE
+        packet = Packet(head, seg.payload, seg.gso_size, start, _CSUM_OFFSET)
+        if offload:
+            return packet
+        return Packet(bytes(packet))
+
+
+def fragments(
+    src: bytes, dst: bytes, protocol: int, payload: Buffer, mtu: int, ident: int, ttl: int, tos: int = 0
+) -> Iterator[Packet]:
+    """``payload`` in as many packets as the MTU (bytes) asks for."""
+    is_ipv6 = len(src) == 16
+    size = ipv6.SIZE if is_ipv6 else ipv4.SIZE
+    if len(payload) + size <= mtu:
+        if is_ipv6:
+            head = ipv6.header(src, dst, protocol, len(payload), ttl=ttl, tos=tos)
+        else:
+            head = ipv4.header(src, dst, protocol, len(payload), ident=ident, ttl=ttl, tos=tos, fragment=0)
+        yield Packet(head + payload)
+        return
+    room = (mtu - size - (ipv6.FRAGMENT.size if is_ipv6 else 0)) & ~7
+    for at in range(0, len(payload), room):
+        piece = payload[at : at + room]
+        more = at + room < len(payload)
+        if is_ipv6:
+            extension = ipv6.FRAGMENT.pack(protocol, 0, at | more, ident)
+            length = len(piece) + len(extension)
+            yield Packet(ipv6.header(src, dst, ipv6.FRAGMENT_HEADER, length, ttl=ttl, tos=tos) + extension + piece)
+        else:
+            word = at >> 3 | (ipv4.MORE_FRAGMENTS if more else 0)
+            head = ipv4.header(src, dst, protocol, len(piece), ident=ident & 0xFFFF, ttl=ttl, tos=tos, fragment=word)
+            yield Packet(head + piece)

@@ -1,0 +1,34 @@
+"""Settings under Linux' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from netemu.tcp.config import SECOND, Config
+
+SETTINGS: dict[str, tuple[str, int]] = {
+    "net.ipv4.tcp_timestamps": ("timestamps", 1),
+    "net.ipv4.tcp_sack": ("sack", 1),
+    "net.ipv4.tcp_window_scaling": ("window_scaling", 1),
+    "net.ipv4.tcp_syn_retries": ("syn_retries", 1),
+    "net.ipv4.tcp_synack_retries": ("synack_retries", 1),
+    "net.ipv4.tcp_retries1": ("retries1", 1),
+    "net.ipv4.tcp_retries2": ("retries2", 1),
+    "net.ipv4.tcp_orphan_retries": ("orphan_retries", 1),
+    "net.ipv4.tcp_fin_timeout": ("fin_timeout", SECOND),
+    "net.ipv4.tcp_keepalive_time": ("keepalive_time", SECOND),
+    "net.ipv4.tcp_keepalive_intvl": ("keepalive_interval", SECOND),
+    "net.ipv4.tcp_keepalive_probes": ("keepalive_probes", 1),
+    "net.ipv4.tcp_rfc1337": ("rfc1337", 1),
+}
+"""sysctl name to (field of Config, unit)."""
+
+
+def configure(config: Config, settings: Mapping[str, int]) -> Config:
+    """``config`` with ``settings`` applied; KeyError names one that is unknown."""
+    changes: dict[str, object] = {}
+    for name, value in settings.items():
+        field, unit = SETTINGS[name]
+        changes[field] = bool(value) if isinstance(getattr(config, field), bool) else value * unit
+    return replace(config, **changes)  # type: ignore[arg-type]  # fields and their types come from the table above

@@ -1,0 +1,360 @@
+"""A segment arrives (RFC 9293 3.10.7): one function per check, in the RFC's order.
+
+``segment_arrives`` is one of the two hot functions. A check returns None to go on, else the verdict:
+Match.CONNECTION when the segment was taken, or the Drop that says why not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netemu.reasons import Close, Drop, Match, Reason, Reset
+from netemu.tcp import receiver, timers
+from netemu.tcp.config import MIN_MSS, NEVER
+from netemu.tcp.state import CAN_RECEIVE, FIN_QUEUED, Event, State
+from netemu.wire.tcp import ACK, FIN, RST, SYN, URG
+
+if TYPE_CHECKING:
+    from netemu.tcp.connection import Connection
+    from netemu.wire.tcp import Segment
+
+CONNECTED, WRITABLE = 4, 2
+
+PAWS_IDLE_LIMIT = 24 * 86400 * 1_000_000_000
+"""A timestamp older than 24 days may have wrapped (RFC 7323 5.5)."""
+
+_SPECIAL = SYN | FIN | RST | URG | ACK
+_ESTABLISHED = State.ESTABLISHED
+_TAKEN = Match.CONNECTION
+
+
+def segment_arrives(c: Connection, seg: Segment, now: int) -> Reason:
+    """Take a segment whose numbers are unwrapped."""
+    if c.state is _ESTABLISHED and seg.seq == c.rcv_nxt and seg.flags & _SPECIAL == ACK and _is_expected(c, seg):
+        # Header prediction (Van Jacobson): what a healthy connection gets. All checks below would pass.
+        if seg.ts_val is not None:
+            c.ts_recent, c.ts_recent_at = seg.ts_val, now
+        c.last_received = now
+        _take_ack(c, seg, now)
+        if seg.length:
+            receiver.deliver(c, seg.payload[0], seg.length)
+            receiver.schedule_ack(c, now)
+        return _TAKEN
+    if c.state is State.SYN_SENT:
+        return _in_syn_sent(c, seg, now)
+    if c.state is State.CLOSED:
+        return Drop.CONNECTION_CLOSED
+    return (
+        _check_timestamp(c, seg, now)
+        or _check_sequence(c, seg, now)
+        or _check_reset(c, seg, now)
+        or _check_syn(c, seg, now)
+        or _check_ack(c, seg, now)
+        or _take_text(c, seg, now)
+    )
+
+
+def _is_expected(c: Connection, seg: Segment) -> bool:
+    """Acknowledges what we sent, brings data that fits, in order, with a timestamp that does not go back."""
+    return (
+        c.reassembly is None
+        and seg.length <= c.rcv_adv - c.rcv_nxt
+        and c.snd_una <= seg.ack <= c.snd_nxt
+        and (not c.ts_on or (seg.ts_val is not None and (seg.ts_val - c.ts_recent) & 0x80000000 == 0))
+        and not (c.orphan and seg.length)
+    )
+
+
+# -- SYN-SENT (3.10.7.3) ----------------------------------------------------------------------------------------------------
+
+
+def _in_syn_sent(c: Connection, seg: Segment, now: int) -> Reason:
+    flags = seg.flags
+    if flags & ACK and not c.snd_una < seg.ack <= c.snd_nxt:
+        if not flags & RST:
+            _answer_with_reset(c, seg)
+        return Drop.BAD_HANDSHAKE_ACK
+    if flags & RST:
+        if not flags & ACK:
+            return Drop.RST_BAD_ACK
+        c.end(Close.REFUSED)
+        return _TAKEN
+    if not flags & SYN:
+        return Drop.NO_SYN
+    learn_from_syn(c, seg, now)
+    c.rcv_adv = c.rcv_nxt + min(c.rcvbuf, 0xFFFF)
+    if not flags & ACK:  # simultaneous open: our SYN goes again, with an ACK
+        c.move(Event.SYN)
+        c.send_syn = True
+        return _TAKEN
+    _syn_acknowledged(c, seg, now)
+    c.ack_now = True
+    if seg.length or flags & FIN:  # data on the SYN-ACK
+        seg.seq += 1
+        return _take_text(c, seg, now)
+    return _TAKEN
+
+
+def learn_from_syn(c: Connection, seg: Segment, now: int) -> None:
+    """Take the peer's initial sequence number and options (RFC 9293 3.7.1, RFC 7323 1.3, RFC 2018 section 2)."""
+    options = seg.options
+    c.irs = seg.seq
+    c.rcv_nxt = c.last_ack_sent = seg.seq + 1
+    c.rcv_up = c.rcv_nxt
+    c.peer_mss = max(MIN_MSS, options.mss) if options.mss else c.default_mss
+    if options.wscale is not None and c.config.window_scaling:
+        c.snd_wscale = min(options.wscale, 14)  # RFC 7323 2.3: 14 is the most
+        c.rcv_wscale = receiver.scale_for(c.rcvbuf)
+    else:
+        c.wscale_ok = False
+    c.ts_on = c.ts_on and seg.ts_val is not None
+    if seg.ts_val is not None:
+        c.ts_recent, c.ts_recent_at = seg.ts_val, now
+    c.sack_ok = c.sack_ok and options.sack_permitted
+    c.snd_wnd = c.snd_max_wnd = seg.wnd
+    set_mss(c)
+
+
+def set_mss(c: Connection) -> None:
+    """Eff.snd.MSS = min(what the peer takes, what the path takes), less the options of every segment (MUST-16)."""
+    c.mss = min(c.peer_mss, c.path_mss) - (12 if c.ts_on else 0)
+    if c.state in (State.CLOSED, State.SYN_SENT):
+        c.cc = type(c.cc)(c.mss)
+    else:
+        c.cc.on_mss(c.mss)
+
+
+def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
+    """ESTABLISHED, at last."""
+    if c.timed_end and not c.syn_retransmits:
+        c.rtt.sample(now - c.timed_at)
+    if c.syn_retransmits:
+        c.rtt.syn_was_lost()
+        c.cc.cwnd = min(c.cc.cwnd, c.mss)  # RFC 5681 3.1: a lost SYN or SYN-ACK means an initial window of one segment
+    c.timed_end = 0
+    c.snd_una = c.iss + 1
+    c.sendbuf.acknowledge(c.snd_una)
+    c.snd_up = max(c.snd_up, c.snd_una)
+    c.recovery.recover = c.iss
+    c.snd_wnd = seg.wnd << (0 if seg.flags & SYN else c.snd_wscale)
+    c.snd_max_wnd = max(c.snd_max_wnd, c.snd_wnd)
+    c.snd_wl1, c.snd_wl2 = seg.seq, seg.ack
+    c.send_syn = False
+    c.retransmits = 0
+    c.deadline_rtx = NEVER
+    c.last_received = now
+    if c.state is not State.FIN_WAIT_1:  # closed in SYN-RECEIVED: the FIN is queued already
+        c.move(Event.SYN_ACKED)
+    c.events |= CONNECTED | WRITABLE
+    if c.keepalive:
+        c.deadline_keepalive = now + c.config.keepalive_time
+
+
+# -- all other states (3.10.7.4) --------------------------------------------------------------------------------------------
+
+
+def _check_timestamp(c: Connection, seg: Segment, now: int) -> Drop | None:
+    """PAWS and the update of TS.Recent (RFC 7323 5.3).
+
+    DEVIATION: a segment without the option that was agreed on passes, where RFC 7323 3.2 says SHOULD drop; middleboxes strip
+    options, and Linux lets it pass too.
+    """
+    if not c.ts_on or seg.ts_val is None:
+        return None
+    older = (seg.ts_val - c.ts_recent) & 0x80000000
+    if older and now - c.ts_recent_at < PAWS_IDLE_LIMIT and not seg.flags & RST:
+        _challenge(c, seg, now)
+        return Drop.PAWS
+    if seg.seq <= c.last_ack_sent and not seg.flags & RST:
+        c.ts_recent, c.ts_recent_at = seg.ts_val, now
+    return None
+
+
+def _check_sequence(c: Connection, seg: Segment, now: int) -> Reason | None:
+    """First, check sequence number: some of the segment must lie in the receive window."""
+    seq, end, left, right = seg.seq, seg.end, c.rcv_nxt, c.rcv_adv
+    if end == seq:
+        acceptable = seq == left if right == left else left <= seq < right
+    elif right == left:
+        # nothing is acceptable, but valid ACKs, URGs and RSTs are to be processed (3.10.7.4, MUST-66)
+        acceptable = False
+        if seq == left and not seg.flags & SYN:
+            if seg.flags & RST:
+                return None
+            c.ack_now = True
+            if not seg.flags & ACK:
+                return Drop.NO_ACK
+            if seg.flags & URG:
+                receiver.urgent_arrives(c, seg)
+            return _check_ack(c, seg, now) or Drop.WINDOW_FULL
+    else:
+        acceptable = seq < right and end > left
+    if acceptable:
+        c.last_received = now
+        return None
+    if seg.flags & RST:
+        return Drop.RST_OUTSIDE_WINDOW
+    if c.state is State.SYN_RECEIVED and seg.flags & SYN and seq == c.irs:
+        if seg.flags & ACK and seg.ack == c.snd_nxt and c.opened_by is Event.ACTIVE_OPEN:
+            # simultaneous open, figure 7: the SYN is old, but the ACK with it completes the handshake
+            seg.seq += 1
+            seg.flags &= ~SYN
+            return None
+        c.send_syn = True  # the peer's SYN again: our SYN-ACK was lost
+        c.timed_end = 0
+        return Drop.DUPLICATE
+    if end <= left:
+        # old: what it acknowledges may still be news, e.g. a retransmission that crossed our ACK
+        c.last_received = now
+        c.keepalive_probes_sent = 0
+        _challenge(c, seg, now)
+        return Drop.DUPLICATE if seg.length else Drop.OUTSIDE_WINDOW
+    _challenge(c, seg, now)
+    return Drop.OUTSIDE_WINDOW
+
+
+def _check_reset(c: Connection, seg: Segment, now: int) -> Reason | None:
+    """Second, check the RST bit: at RCV.NXT it ends the connection, elsewhere in the window it is asked about (RFC 5961 3.2)."""
+    if not seg.flags & RST:
+        return None
+    if seg.seq != c.rcv_nxt:
+        _challenge(c, seg, now)
+        return Drop.RST_CHALLENGED
+    if c.state is State.SYN_RECEIVED and c.opened_by is Event.ACTIVE_OPEN:
+        c.end(Close.REFUSED)
+    elif c.state in (State.CLOSING, State.LAST_ACK):
+        c.end(Close.NORMAL if c.orphan else Close.RESET_BY_PEER)
+    else:
+        c.end(Close.RESET_BY_PEER)
+    return _TAKEN
+
+
+def _check_syn(c: Connection, seg: Segment, now: int) -> Drop | None:
+    """Fourth, check the SYN bit: never believed on a synchronized connection (RFC 5961 4.2)."""
+    if not seg.flags & SYN:
+        return None
+    if c.state is State.SYN_RECEIVED and c.opened_by is Event.PASSIVE_OPEN:
+        c.end(Close.RESET_BY_PEER)  # "return to the LISTEN state": the listener is still there
+        return Drop.SYN_CHALLENGED
+    _challenge(c, seg, now)
+    return Drop.SYN_CHALLENGED
+
+
+def _check_ack(c: Connection, seg: Segment, now: int) -> Reason | None:
+    """Fifth, check the ACK field."""
+    if not seg.flags & ACK:
+        return Drop.NO_ACK
+    ack = seg.ack
+    if c.state is State.SYN_RECEIVED or (c.state is State.FIN_WAIT_1 and c.snd_una == c.iss):
+        if not c.snd_una < ack <= c.snd_nxt:
+            _answer_with_reset(c, seg)
+            return Drop.BAD_HANDSHAKE_ACK
+        if c.may_establish is not None and not c.may_establish():
+            return Drop.ACCEPT_QUEUE_FULL  # as Linux: not heard; the SYN-ACK goes again later
+        _syn_acknowledged(c, seg, now)
+    elif ack > c.snd_nxt:
+        _challenge(c, seg, now)
+        return Drop.BAD_ACK
+    elif ack < c.snd_una - c.snd_max_wnd:
+        _challenge(c, seg, now)
+        return Drop.OLD_ACK  # RFC 5961 5.2
+    _take_ack(c, seg, now)
+    if c.state in FIN_QUEUED and c.snd_una > c.fin_seq:
+        c.move(Event.FIN_ACKED)
+        if c.state is State.FIN_WAIT_2 and c.orphan:
+            timers.start_fin_wait_2(c, now)
+        if c.state is State.CLOSED:
+            return _TAKEN
+    return None
+
+
+def _take_ack(c: Connection, seg: Segment, now: int) -> None:
+    """SND.UNA, the send window and what follows from them (RFC 9293 3.10.7.4, ESTABLISHED). ``seg.ack`` <= SND.NXT."""
+    ack, una = seg.ack, c.snd_una
+    wnd = seg.wnd << c.snd_wscale
+    if ack > una:
+        _advance(c, seg, ack - una, now)
+    elif ack == una and c.snd_nxt > una and not seg.length and not seg.flags & FIN and wnd == c.snd_wnd:
+        c.recovery.on_duplicate(c, now)
+    if ack >= una and (c.snd_wl1 < seg.seq or (c.snd_wl1 == seg.seq and c.snd_wl2 <= ack)):
+        c.snd_wl1, c.snd_wl2 = seg.seq, ack
+        if wnd != c.snd_wnd:
+            _window_changed(c, wnd, now)
+    if c.keepalive:
+        c.keepalive_probes_sent = 0
+        c.deadline_keepalive = now + c.config.keepalive_time
+
+
+def _advance(c: Connection, seg: Segment, acked: int, now: int) -> None:
+    """New data is acknowledged."""
+    flight = c.snd_nxt - c.snd_una
+    ack = c.snd_una = seg.ack
+    if c.timed_end and ack >= c.timed_end:
+        c.rtt.sample(now - c.timed_at)
+        c.timed_end = 0
+    elif c.rtt.backoff and seg.ts_val is not None and c.ts_on:
+        # Karn forbids timing what was sent twice; the timestamp tells which transmission this answers (RFC 7323 4.1)
+        c.rtt.sample(((c.timestamp(now) - seg.ts_ecr) & 0x7FFFFFFF) * 1_000_000)
+    c.retransmits = 0
+    c.sendbuf.acknowledge(ack)
+    c.recovery.on_advance(c, acked, flight, now)
+    if c.snd_up < ack:
+        c.snd_up = ack
+    if ack == c.snd_nxt:
+        c.deadline_rtx = NEVER  # RFC 6298 5.2
+        c.rtt.backoff = 0
+    else:
+        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.3
+        c.persist = False
+    c.events |= WRITABLE
+
+
+def _window_changed(c: Connection, wnd: int, now: int) -> None:
+    was, c.snd_wnd = c.snd_wnd, wnd
+    if wnd > c.snd_max_wnd:
+        c.snd_max_wnd = wnd
+    if wnd and c.persist:
+        c.persist = False
+        c.deadline_rtx = NEVER
+        c.rtt.backoff = 0
+        c.retransmits = 0
+    elif wnd and not was and c.snd_nxt > c.snd_una:
+        c.rtt.backoff = 0  # it had shrunk to nothing over what is outstanding: do not sit out the backed-off timer
+        c.deadline_rtx = min(c.deadline_rtx, now + c.rtt.rto)
+
+
+def _take_text(c: Connection, seg: Segment, now: int) -> Reason:
+    """Sixth to eighth: URG bit, segment text, FIN bit."""
+    flags = seg.flags
+    if not (seg.length or flags & (FIN | URG)):
+        return _TAKEN
+    if c.state not in CAN_RECEIVE:
+        if c.state is State.TIME_WAIT or seg.end <= c.rcv_nxt:
+            c.ack_now = True
+        return Drop.DUPLICATE
+    if c.orphan and seg.seq + seg.length > c.rcv_nxt:
+        c.abort(Reset.DATA_AFTER_CLOSE)  # SHLD-3: nobody will ever read it
+        return Drop.DATA_AFTER_CLOSE
+    if flags & URG:
+        receiver.urgent_arrives(c, seg)
+    return receiver.text_arrives(c, seg, now)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------------
+
+
+def _challenge(c: Connection, seg: Segment, now: int) -> None:
+    """Answer with an ACK that says where we are: rate limited, so that two stacks cannot ping-pong (RFC 5961 section 7).
+
+    Data is always answered, as in Linux: it cannot be part of an ACK loop, and the peer may only have lost our ACK.
+    """
+    if seg.length and not seg.flags & SYN:
+        c.ack_now = True
+    elif now - c.last_challenge >= c.config.challenge_interval:
+        c.last_challenge = now
+        c.ack_now = True
+
+
+def _answer_with_reset(c: Connection, seg: Segment) -> None:
+    """<SEQ=SEG.ACK><CTL=RST> for a wrong ACK in the handshake; the connection itself stays (3.10.7.3, 3.10.7.4)."""
+    c.handshake_reset = seg.ack

@@ -1,0 +1,47 @@
+"""What a host sets for all its connections; the names of the corresponding Linux sysctls stand beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+NEVER = 1 << 62
+"""A time that does not come."""
+
+MIN_MSS = 48
+"""A peer that announces less is not believed: it would only make us send headers (as Linux' TCP_MIN_MSS of 88, less options)."""
+
+
+@dataclass(slots=True)
+class Config:
+    """Times in nanoseconds, sizes in bytes."""
+
+    timestamps: bool = True  # net.ipv4.tcp_timestamps
+    sack: bool = True  # tcp_sack
+    window_scaling: bool = True  # tcp_window_scaling
+    rcvbuf: int = 1 << 20  # tcp_rmem
+    sndbuf: int = 512 << 10  # tcp_wmem
+    initial_rto: int = SECOND  # RFC 6298 2.1
+    min_rto: int = 200 * MS  # DEVIATION: RFC 6298 2.4 says 1 s SHOULD; every stack in use takes less
+    max_rto: int = 120 * SECOND
+    delayed_ack: int = 40 * MS
+    quick_acks: int = 16
+    """Segments acknowledged at once at the start of a connection, so that the peer's slow start is not held up (as Linux)."""
+    syn_retries: int = (
+        7  # tcp_syn_retries; 7 of them last 4 minutes, and RFC 9293 MUST-23 wants 3 or more (Linux: 6, 2 minutes)
+    )
+    synack_retries: int = 5  # tcp_synack_retries
+    retries1: int = 3  # tcp_retries1: R1 of RFC 9293 3.8.3
+    retries2: int = 15  # tcp_retries2: R2, about 15 minutes
+    orphan_retries: int = 8  # tcp_orphan_retries: R2 of a connection that no application holds any more
+    fin_timeout: int = 60 * SECOND  # tcp_fin_timeout: FIN-WAIT-2 of such a connection
+    time_wait: int = 60 * SECOND  # 2 MSL, with an MSL of 30 s as everyone has it
+    keepalive_time: int = 7200 * SECOND  # tcp_keepalive_time
+    keepalive_interval: int = 75 * SECOND  # tcp_keepalive_intvl
+    keepalive_probes: int = 9  # tcp_keepalive_probes
+    challenge_interval: int = 500 * MS  # tcp_invalid_ratelimit
+    max_out_of_order: int = 1024
+    """Pieces a connection keeps out of order; adjacent ones count as one."""
+    rfc1337: bool = False  # tcp_rfc1337: a RST does not end TIME-WAIT
+    congestion: str = "newreno"  # tcp_congestion_control

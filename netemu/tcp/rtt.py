@@ -1,0 +1,45 @@
+"""The retransmission timeout (RFC 6298)."""
+
+from __future__ import annotations
+
+from netemu.tcp.config import Config
+
+
+class RttEstimator:
+    """Smoothed round-trip time and what follows from it. Nanoseconds."""
+
+    __slots__ = ("_base", "backoff", "config", "rttvar", "srtt")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.srtt = 0
+        """0: nothing measured yet."""
+        self.rttvar = 0
+        self._base = config.initial_rto
+        self.backoff = 0
+        """How many times the timer has expired in a row."""
+
+    @property
+    def rto(self) -> int:
+        """The timeout to arm now, doubled for each expiry (RFC 6298 5.5)."""
+        return min(self._base << self.backoff, self.config.max_rto) if self.backoff else self._base
+
+    def sample(self, rtt: int) -> None:
+        """One measurement (RFC 6298 2.2, 2.3), of a segment that was sent once (Karn) or told apart by a timestamp."""
+        if self.srtt:
+            self.rttvar += (abs(self.srtt - rtt) - self.rttvar) >> 2
+            self.srtt += (rtt - self.srtt) >> 3
+        else:
+            self.srtt, self.rttvar = max(rtt, 1), rtt >> 1
+        config = self.config
+        variance = self.rttvar << 2
+        if variance < config.min_rto:
+            variance = config.min_rto  # as Linux: the floor is on the variance, so a long path keeps its margin
+        self._base = min(self.srtt + variance, config.max_rto)
+        self.backoff = 0
+
+    def syn_was_lost(self) -> None:
+        """Start with 3 s where the handshake needed a retransmission and nothing is measured (RFC 6298 5.7)."""
+        if not self.srtt:
+            self._base = max(self._base, 3 * self.config.initial_rto)
+        self.backoff = 0

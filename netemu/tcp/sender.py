@@ -1,0 +1,190 @@
+"""What may be sent now: the other hot function.
+
+``transmit`` is pulled. It offers, in this order: a RST, the SYN, what must be retransmitted, new data or the FIN, a probe, and
+an ACK when nothing else has carried it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netemu.tcp import receiver
+from netemu.tcp.config import NEVER
+from netemu.tcp.state import FIN_QUEUED, State
+from netemu.wire.tcp import ACK, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
+
+if TYPE_CHECKING:
+    from netemu.tcp.connection import Connection
+
+_DATA_STATES = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
+
+
+def transmit(c: Connection, now: int, limit: int) -> Segment | None:
+    """The next segment to send, or None. ``limit``: the most payload of a super-segment, 0 for none."""
+    if c.reset_with is not None or c.handshake_reset is not None:
+        return _reset(c)
+    if c.send_syn:
+        return _syn(c, now)
+    if c.state in _DATA_STATES and c.snd_una > c.iss:
+        again = c.recovery.next_retransmission(c)
+        if again is not None:
+            return _retransmission(c, *again, now)
+        if c.snd_nxt <= c.sendbuf.end:
+            length = _sendable(c, limit or c.mss, now)
+            if length >= 0:
+                return _new(c, length, now)
+    if c.send_probe or c.send_keepalive:
+        # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
+        c.send_probe = c.send_keepalive = False
+        return _segment(c, c.snd_una - 1, ACK, (), 0, now)
+    if c.ack_now and c.state is not State.CLOSED:
+        return _segment(c, c.snd_nxt, ACK, (), 0, now)
+    return None
+
+
+def _sendable(c: Connection, limit: int, now: int) -> int:
+    """Bytes of new data to send now; 0 for a FIN alone, -1 for nothing.
+
+    Window, congestion window, Nagle and the avoidance of silly windows (RFC 9293 3.7.4, 3.8.6.2.1).
+    """
+    unsent = c.sendbuf.end - c.snd_nxt
+    fin = c.state in FIN_QUEUED
+    if unsent <= 0:
+        return 0 if fin and c.snd_nxt == c.sendbuf.end else -1
+    usable = c.snd_una + c.snd_wnd - c.snd_nxt
+    allowed = c.recovery.allowance(c)
+    room = usable if usable < allowed else allowed
+    mss = c.mss
+    if c.snd_up > c.snd_nxt or c.reassembly is not None:
+        limit = mss  # each segment carries an urgent pointer or SACK blocks of its own
+    length = min(unsent, room, limit)
+    if length >= mss:
+        if length == unsent and _may_send_small(c, fin):
+            return length
+        return length - length % mss  # the rest waits for more data, more window or an ACK
+    if length <= 0:
+        _wait_for_window(c, now)
+        return -1
+    if length == unsent and _may_send_small(c, fin):
+        return length
+    if length < unsent:
+        if c.override or (room == usable and usable >= c.snd_max_wnd >> 1):
+            c.override = False
+            return length  # SWS rule 4, or rule 3: the peer's buffer is small, and half of it is worth a segment
+        _wait_for_window(c, now)
+    return -1
+
+
+def _may_send_small(c: Connection, fin: bool) -> bool:
+    """Nagle, as Minshall amended it and Linux does it: only one small segment may be outstanding.
+
+    DEVIATION: RFC 9293 3.7.4 also holds back the small tail of a large write until all before it is acknowledged, and meets the
+    peer's delayed ACK there.
+    """
+    return c.nodelay or fin or c.small_end <= c.snd_una
+
+
+def _wait_for_window(c: Connection, now: int) -> None:
+    """Nothing in flight will bring an ACK, so a timer must (3.8.6.1; SWS rule 4's override timeout)."""
+    if c.snd_nxt == c.snd_una and c.deadline_rtx is NEVER:
+        c.persist = True
+        c.deadline_rtx = now + c.rtt.rto  # SHLD-29
+
+
+def _new(c: Connection, length: int, now: int) -> Segment:
+    """Send ``length`` bytes at SND.NXT, with the FIN if it comes next."""
+    seq, end = c.snd_nxt, c.snd_nxt + length
+    if c.snd_nxt == c.snd_una and now - c.last_sent > c.config.min_rto and now - c.last_sent > c.rtt.rto:
+        c.cc.on_idle()
+    flags = ACK
+    if end == c.sendbuf.end:
+        if c.state in FIN_QUEUED:
+            flags = ACK | FIN
+            end += 1
+        if length:
+            flags |= PSH  # MUST-61
+    c.snd_nxt = end
+    if length % c.mss:
+        c.small_end = end
+    if not c.timed_end:
+        c.timed_end, c.timed_at = end, now
+    if c.deadline_rtx is NEVER or c.persist:
+        c.persist = False
+        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
+    payload = c.sendbuf.slice(seq, length) if length else ()
+    return _segment(c, seq, flags, payload, length, now)
+
+
+def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
+    """Send again what lies at ``seq``; ``length`` may count the FIN."""
+    end = seq + length
+    flags = ACK
+    data_end = c.sendbuf.end
+    if end > data_end:  # SND.NXT covers the FIN
+        flags |= FIN
+        length = data_end - seq
+    if length and end >= data_end:
+        flags |= PSH
+    c.recovery.retransmitted(end)
+    c.timed_end = 0  # Karn
+    c.deadline_rtx = now + c.rtt.rto
+    return _segment(c, seq, flags, c.sendbuf.slice(seq, length) if length else (), length, now)
+
+
+def _segment(
+    c: Connection, seq: int, flags: int, payload: tuple[bytes | memoryview, ...], length: int, now: int
+) -> Segment:
+    """A segment of a synchronized connection; it carries the ACK, so none is owed afterwards."""
+    options = NO_OPTIONS
+    mss = c.mss
+    if c.reassembly is not None and c.sack_ok:
+        blocks = c.reassembly.blocks(3 if c.ts_on else 4)
+        if length + 4 + 8 * len(blocks) > mss:
+            blocks = blocks[: max(0, (mss - length - 4) // 8)]  # MUST-16: options shrink the payload; data goes first
+        if blocks:
+            options = Options(sack=blocks)
+    urg = 0
+    if c.snd_up > seq:
+        flags |= URG
+        urg = min(c.snd_up - seq, 0xFFFF)  # MUST-62: points behind the urgent data
+    if c.quick_acks:
+        c.quick_acks -= 1
+        if length:
+            c.quick_acks = 0  # it answers: from now on our ACKs find data to ride on
+    wnd = receiver.window(c)
+    c.ack_now = False
+    c.deadline_ack = NEVER
+    c.last_ack_sent = c.rcv_nxt
+    c.last_sent = now
+    ts_val = c.timestamp(now) if c.ts_on else None
+    gso_size = mss if length > mss else 0
+    return Segment(seq, c.rcv_nxt, flags, wnd, payload, length, ts_val, c.ts_recent, options, gso_size, urg)
+
+
+def _syn(c: Connection, now: int) -> Segment:
+    """SYN or SYN-ACK, with the options that we offer or that both sides know."""
+    c.send_syn = False
+    passive = c.state is not State.SYN_SENT
+    scale = receiver.scale_for(c.rcvbuf) if c.wscale_ok else None
+    options = Options(c.path_mss, scale, c.sack_ok)
+    if not c.timed_end and not c.syn_retransmits:
+        c.timed_end, c.timed_at = c.snd_nxt, now
+    c.deadline_rtx = now + c.rtt.rto
+    c.ack_now = False
+    c.last_ack_sent = c.rcv_nxt
+    c.last_sent = now
+    ts_val = c.timestamp(now) if c.ts_on else None
+    flags = SYN | ACK if passive else SYN
+    wnd = receiver.syn_window(c)
+    return Segment(
+        c.iss, c.rcv_nxt if passive else 0, flags, wnd, (), 0, ts_val, c.ts_recent if passive else 0, options
+    )
+
+
+def _reset(c: Connection) -> Segment:
+    """The RST that ``abort`` owes the peer, or the one for a wrong ACK in the handshake."""
+    if c.handshake_reset is not None:
+        seq, c.handshake_reset = c.handshake_reset, None
+        return Segment(seq, 0, RST, 0)
+    c.reset_with = None
+    return c.make_reset()

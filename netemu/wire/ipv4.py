@@ -1,0 +1,67 @@
+"""IPv4 headers (RFC 791)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from netemu.reasons import Drop
+from netemu.wire.buffer import Buffer
+from netemu.wire.checksum import checksum, fold
+from netemu.wire.ip import IpPacket
+
+HEADER = Struct(">BBHHHBBH4s4s")
+SIZE = 20
+DONT_FRAGMENT, MORE_FRAGMENTS = 0x4000, 0x2000
+MAX_TOTAL = 65535
+
+
+def parse(data: Buffer) -> IpPacket | Drop:
+    """The header of an IPv4 packet, or the reason why it is none."""
+    if len(data) < SIZE:
+        return Drop.TRUNCATED
+    version_ihl, tos, total, ident, fragment, ttl, protocol, _, src, dst = HEADER.unpack_from(data)
+    start = (version_ihl & 15) * 4
+    if start < SIZE or total < start:
+        return Drop.BAD_IP_HEADER
+    if total > len(data):
+        return Drop.TRUNCATED
+    if fold(data[:start]):
+        return Drop.BAD_IP_CHECKSUM
+    if start > SIZE:
+        problem = _check_options(bytes(data[SIZE:start]))
+        if problem:
+            return problem
+    offset, more = (fragment & 0x1FFF) * 8, bool(fragment & MORE_FRAGMENTS)
+    return IpPacket(4, src, dst, protocol, ttl, tos, start, total, offset, more, ident, 9)
+
+
+def _check_options(options: bytes) -> Drop | None:
+    """Unknown options are ignored (RFC 1122 3.2.1.8); source routes are refused (RFC 7126 4.3, 4.4)."""
+    at = 0
+    while at < len(options) and options[at] != 0:
+        if options[at] == 1:
+            at += 1
+            continue
+        size = options[at + 1] if at + 1 < len(options) else 0
+        if size < 2 or at + size > len(options):
+            return Drop.BAD_IP_OPTION
+        if options[at] in (0x83, 0x89):  # loose and strict source route
+            return Drop.SOURCE_ROUTED
+        at += size
+    return None
+
+
+def header(
+    src: bytes,
+    dst: bytes,
+    protocol: int,
+    length: int,
+    *,
+    ident: int = 0,
+    ttl: int = 64,
+    tos: int = 0,
+    fragment: int = DONT_FRAGMENT,
+) -> bytes:
+    """A header without options for ``length`` bytes of payload; ``fragment`` is the word of flags and offset / 8."""
+    bare = HEADER.pack(0x45, tos, SIZE + length, ident, fragment, ttl, protocol, 0, src, dst)
+    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
