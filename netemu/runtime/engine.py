@@ -9,6 +9,7 @@ from typing import Protocol
 from netemu.reasons import Match, Reason
 from netemu.stack.host import Host
 from netemu.stack.sockets import Socket
+from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 
 Tap = Callable[[Packet, int, bool, str], None]
@@ -35,6 +36,7 @@ class Engine:
         self._stuck: tuple[Packet, str] | None = None
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        self._due = 0
 
     # -- the clock of apps (netemu.apps.base.Clock) -----------------------------------------------------------------------
 
@@ -62,13 +64,16 @@ class Engine:
         else:
             for packet in packets:
                 host.receive(packet, now)
-        due = host.next_timer()
-        if due is not None and due <= now:
+        if now >= self._due:
             host.on_timer(now)
-        while self._calls and self._calls[0][0] <= now:
-            heapq.heappop(self._calls)[2]()
+            while self._calls and self._calls[0][0] <= now:
+                heapq.heappop(self._calls)[2]()
         self.flush()
-        return self._deadline()
+        due = host.next_timer()
+        if self._calls and self._calls[0][0] < due:
+            due = self._calls[0][0]
+        self._due = due
+        return due if due < NEVER else None
 
     def flush(self) -> None:
         """Tell the apps their news and send until there is nothing more, or the device is full."""
@@ -80,11 +85,11 @@ class Engine:
             self._stuck = None
             self._tap(packet, False, why)
         while True:
-            if host.has_news:
+            if host.news:
                 host.dispatch()
             next_packet = host.transmit(now)
             if next_packet is None:
-                if host.has_news:
+                if host.news:
                     continue  # a packet to ourselves
                 return
             why = explain_sent(host.sent_for, host.matched) if self.taps else ""
@@ -98,12 +103,6 @@ class Engine:
     def is_stuck(self) -> bool:
         """The device was full; call ``turn`` when it is writable again."""
         return self._stuck is not None
-
-    def _deadline(self) -> int | None:
-        due = self.host.next_timer()
-        if self._calls and (due is None or self._calls[0][0] < due):
-            return self._calls[0][0]
-        return due
 
     def _tap(self, packet: Packet, inbound: bool, why: str) -> None:
         wall = self.epoch_ns + self.now

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +22,7 @@ from netemu.runtime.driver import Driver, TunDevice
 from netemu.runtime.engine import Engine
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.filecapture import FileCapture
+from netemu.runtime.loop import DeviceLoop
 from netemu.runtime.messages import AppRow, Counters, InstanceConfig, SocketRow, Status, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.privileges import drop_root, target_user
@@ -89,10 +92,10 @@ class Instance:
         """Run until stop(), a signal, the device's failure or, if given, the end of ``until``."""
         from netemu.runtime.control import ControlServer  # aiohttp takes its time: the host answers meanwhile
 
-        driver = Driver(self.engine, self.tun, self._device_failed)
-        driver.start()
-        self._kick = driver.kick
         loop = asyncio.get_running_loop()
+        assert isinstance(loop, DeviceLoop)
+        driver = Driver(self.engine, self.tun, loop, self._device_failed)
+        driver.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
         self._server = ControlServer(self, self.directory.socket)
@@ -181,7 +184,7 @@ def run(config: InstanceConfig, on_ready: Callable[[Status], None]) -> int:
             instance.close()
         return _report(instance)
 
-    return asyncio.run(main())
+    return _run_loop(main())
 
 
 def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
@@ -203,24 +206,43 @@ def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
             instance.close()
         return _report(instance) or status
 
-    return asyncio.run(main())
+    return _run_loop(main())
+
+
+def _run_loop(main: Coroutine[object, object, int]) -> int:
+    # What is alive now lives as long as the instance: the collector need not look at it again and again. What comes and goes
+    # with packets and connections is freed by reference counts; the collector is there for cycles that apps may leave.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    with asyncio.Runner(loop_factory=DeviceLoop) as runner:
+        return runner.run(main)
 
 
 async def _run(argv: Sequence[str]) -> int:
     try:
-        child = await asyncio.create_subprocess_exec(*argv)
+        child = subprocess.Popen(argv)  # noqa: ASYNC220  # a fork and an exec; asyncio would wait for its end in a thread
     except FileNotFoundError:
         warn(f"{argv[0]}: command not found")
         return 127
     except OSError as error:
         warn(f"{argv[0]}: {error.strerror}")
         return 126
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(
+        child.pid
+    )  # asyncio's own watcher is a thread, which would fight the stack for the interpreter
+    loop.add_reader(pidfd, ended.set)
     try:
-        status = await child.wait()
+        await ended.wait()
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            child.terminate()
+        child.terminate()
         raise
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    status = child.wait()
     return status if status >= 0 else 128 - status
 
 

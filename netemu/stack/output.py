@@ -10,10 +10,11 @@ from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, pseudo_sum
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import MASK, NO_OPTIONS, Segment, emit_options
+from netemu.wire.tcp import MASK, NO_OPTIONS, NOP_NOP_TIMESTAMP, Segment, emit_options
 
 _V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 and a TCP header in one; the 12 bytes are addresses and ports
 _V6 = Struct(">IHBB36sIIHHHH")
+_TIMESTAMPS = Struct(">III")
 _CSUM_OFFSET = 16
 
 
@@ -33,7 +34,12 @@ class Template:
 
     def packet(self, seg: Segment, ident: int, offload: bool) -> Packet:
         """The packet for ``seg``; with ``offload`` its TCP checksum is left partial, as virtio_net_hdr wants it."""
-        options = b"" if seg.options is NO_OPTIONS and seg.ts_val is None else emit_options(seg)
+        if (
+            seg.options is NO_OPTIONS and seg.ts_val is not None
+        ):  # emit_options in short: 0.3 us for nearly every segment
+            options = _TIMESTAMPS.pack(NOP_NOP_TIMESTAMP, seg.ts_val, seg.ts_ecr)
+        else:
+            options = emit_options(seg)
         length = 20 + len(options) + seg.length
         offset_flags = (5 + (len(options) >> 2)) << 12 | seg.flags
         partial = (self._pseudo + length) % 65535

@@ -118,6 +118,11 @@ class Socket:
     def _local_part(self, packed: bytes) -> bytes:
         return packed[12:] if len(packed) == 16 and packed[:12] == MAPPED else packed
 
+    @property
+    def local_address(self) -> bytes:
+        """As packets carry it: 4 bytes for a mapped one."""
+        return self._local_part(self.laddr)
+
     def bind(self, address: Address) -> None:
         """Take a local address; port 0 lets the host choose one. EADDRINUSE by the rules of netemu.stack.ports."""
         packed, port = self._address(address[0]), address[1]
@@ -227,11 +232,11 @@ class StreamSocket(Socket):
         if self.connection is not None:
             raise error(errno.EINVAL, "the socket is connected")
         if self.name is None:
-            self.host.tcp_ports.bind(self, self.laddr, 0)
+            self.host.tcp.ports.bind(self, self.laddr, 0)
         assert self.name is not None
         listener = Listener(self, self.name, backlog)
         self.listener = listener
-        if self.host.tcp_ports.conflict(self, self.name) is not None:
+        if self.host.tcp.ports.conflict(self, self.name) is not None:
             self.listener = None
             raise error(errno.EADDRINUSE, f"another socket listens on port {self.lport}")
         self.host.table.add_listener(listener)
@@ -262,7 +267,7 @@ class StreamSocket(Socket):
             remote = self.host.source_for(remote)
         if is_multicast(remote) or remote == b"\xff\xff\xff\xff":
             raise error(errno.ENETUNREACH, "TCP connects to one host only")  # MUST-46
-        self.host.connect(self, remote, port)
+        self.host.tcp.connect(self, remote, port)
         raise error(errno.EINPROGRESS)
 
     # -- data -------------------------------------------------------------------------------------------------------------

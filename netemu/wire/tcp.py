@@ -21,7 +21,7 @@ HALF = 0x80000000
 
 FIXED = Struct(">HHIIHHHH")  # sport dport seq ack offset+flags window checksum urgent
 _TIMESTAMPS = Struct(">III")  # NOP NOP kind length, TSval, TSecr: the layout of RFC 7323 appendix A
-_NOP_NOP_TIMESTAMP = 0x0101080A
+NOP_NOP_TIMESTAMP = 0x0101080A
 _EDGES = Struct(">II")
 
 HEADER = 20
@@ -123,7 +123,7 @@ def parse_rest(
     if start != offset + HEADER:
         if start == offset + 32:
             layout, ts_val, ts_ecr = _TIMESTAMPS.unpack_from(data, offset + HEADER)
-            if layout != _NOP_NOP_TIMESTAMP:
+            if layout != NOP_NOP_TIMESTAMP:
                 ts_val, ts_ecr, options = parse_options(bytes(data[offset + HEADER : start]))
         else:
             ts_val, ts_ecr, options = parse_options(bytes(data[offset + HEADER : start]))
@@ -174,7 +174,7 @@ def emit_options(segment: Segment) -> bytes:
     if options is NO_OPTIONS:
         if ts_val is None:
             return b""
-        return _TIMESTAMPS.pack(_NOP_NOP_TIMESTAMP, ts_val & MASK, segment.ts_ecr & MASK)
+        return _TIMESTAMPS.pack(NOP_NOP_TIMESTAMP, ts_val & MASK, segment.ts_ecr & MASK)
     out = b""
     if options.mss is not None:
         out += b"\x02\x04" + options.mss.to_bytes(2, "big")
