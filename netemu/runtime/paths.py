@@ -125,6 +125,11 @@ def running() -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
+def own_base() -> Path:
+    """The directory in which what this user starts lives; it is made."""
+    return _make_base((os.geteuid(), os.getegid()))
+
+
 def search_bases() -> list[Path]:
     """Where instances that concern us may be: our own, and those that root started for us; root sees everybody's."""
     uid = os.geteuid()

@@ -1,0 +1,200 @@
+"""From the options of `up` and `run`, and a file of them, to an InstanceConfig: all that can be wrong is found here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
+
+import msgspec
+
+from netemu.apps.base import UsageError
+from netemu.apps.registry import DEFAULT_APPS, AppSpec, make_app, parse_app
+from netemu.runtime.errors import RuntimeFailure
+from netemu.runtime.messages import InstanceConfig
+from netemu.runtime.paths import check_name
+from netemu.runtime.privileges import target_user
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+
+DEFAULT_NAME = "netemu0"
+DEFAULT_MTU = 1500
+DEFAULT_ADDRESSES = ("198.18.0.2", "2001:2::2")
+DEFAULT_HOST_ADDRESSES = ("198.18.0.1/24", "2001:2::1/64")
+MTU_RANGE = range(576, 65536)
+"""From what every IPv4 host takes (RFC 791) to the longest packet."""
+MIN_MTU_IPV6 = 1280
+SEED_RANGE = range(2**64)
+
+
+class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
+    """Options as they are given; a name with '-' for '_' is the option and the key in a file."""
+
+    name: str | None = None
+    tun: str | None = None
+    mtu: int | None = None
+    addr: list[str] | None = None
+    host_addr: list[str] | None = None
+    app: list[str] | None = None
+    no_apps: bool = False
+    pcap: str | None = None
+    seed: int | None = None
+    user: str | None = None
+    no_offload: bool = False
+    netns: str | None = None
+
+    def over(self, other: Settings) -> Settings:
+        """These settings, and the other's where these say nothing."""
+        pairs = [(getattr(self, field), getattr(other, field)) for field in self.__struct_fields__]
+        return Settings(*(theirs if mine is None or mine is False or mine == [] else mine for mine, theirs in pairs))
+
+
+def read_file(path: str) -> Settings:
+    """The settings in a TOML file. RuntimeFailure when it cannot be read, UsageError when it is wrong."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return msgspec.convert(tomllib.load(file), Settings)
+    except OSError as error:
+        raise RuntimeFailure(f"--config {path}: {error.strerror}") from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UsageError(f"--config {path}: {_explain(error)}") from None
+
+
+def build_config(settings: Settings) -> InstanceConfig:
+    """The checked configuration. UsageError names the option that is wrong; RuntimeFailure what the machine lacks."""
+    name = check_name(settings.name or DEFAULT_NAME)
+    addresses = [_address(text) for text in settings.addr or DEFAULT_ADDRESSES]
+    interfaces = _host_addresses(settings, addresses)
+    _check_distinct(addresses, interfaces)
+    target_user(settings.user)
+    return InstanceConfig(
+        name=name,
+        tun=_tun(settings.tun or name),
+        mtu=_mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces]),
+        addresses=tuple(map(str, addresses)),
+        host_addresses=tuple(map(str, interfaces)),
+        apps=_apps(settings.app or [], settings.no_apps),
+        pcap=settings.pcap,
+        seed=_seed(settings.seed),
+        user=settings.user,
+        offload=not settings.no_offload,
+        netns=_netns(settings.netns),
+    )
+
+
+def warnings(config: InstanceConfig) -> list[str]:
+    """What will run, but perhaps not as meant; one line each."""
+    networks = [ip_interface(text).network for text in config.host_addresses]
+    return [
+        f"{address} is in the prefix of no --host-addr: give one that has it, or run `ip route add {address} dev {config.tun}`"
+        for address in map(ip_address, config.addresses)
+        if not any(address in network for network in networks)
+    ]
+
+
+def _explain(error: Exception) -> str:
+    """msgspec's and tomllib's words, in the words of a person with a file before him."""
+    text, _, where = str(error).replace(" | null", "").partition(" - at `$.")
+    if text.startswith("Object contains unknown field `"):
+        known = ", ".join(Settings.__struct_encode_fields__)
+        return f"unknown key {text.split('`')[1]!r}; known: {known}"
+    return f"{where.rstrip('`')}: {text}" if where else text
+
+
+def _tun(name: str) -> str:
+    if (
+        not 0 < len(os.fsencode(name)) <= 15
+        or name in (".", "..")
+        or any(c in "/:%" or not c.isprintable() or c == " " for c in name)
+    ):
+        raise UsageError(f"--tun {name!r}: give 1 to 15 letters, digits or '_', '-', '.'")
+    return name
+
+
+def _mtu(mtu: int, addresses: Sequence[Address | Interface]) -> int:
+    if mtu not in MTU_RANGE:
+        raise UsageError(f"--mtu {mtu}: give {MTU_RANGE[0]} to {MTU_RANGE[-1]} bytes")
+    if mtu < MIN_MTU_IPV6 and any(address.version == 6 for address in addresses):
+        raise UsageError(f"--mtu {mtu}: IPv6 needs {MIN_MTU_IPV6} bytes or more; give only IPv4 with --addr")
+    return mtu
+
+
+def _address(text: str) -> Address:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        advice = "leave the prefix to --host-addr" if "/" in text else "give one such as 198.18.0.2 or 2001:2::2"
+        raise UsageError(f"--addr {text}: not an IPv4 or IPv6 address; {advice}") from None
+    if address.is_multicast or address.is_loopback or address.is_unspecified or str(address) == "255.255.255.255":
+        raise UsageError(f"--addr {text}: no host can have this address; give one such as 198.18.0.2")
+    return address
+
+
+def _host_addresses(settings: Settings, addresses: list[Address]) -> list[Interface]:
+    if settings.host_addr:
+        return [_interface(text) for text in settings.host_addr]
+    families = {address.version for address in addresses}
+    return [interface for interface in map(ip_interface, DEFAULT_HOST_ADDRESSES) if interface.version in families]
+
+
+def _interface(text: str) -> Interface:
+    try:
+        interface = ip_interface(text)
+    except ValueError:
+        interface = None
+    if interface is None or "/" not in text:
+        raise UsageError(f"--host-addr {text}: not an address with its prefix; give one such as 198.18.0.1/24")
+    return interface
+
+
+def _check_distinct(addresses: list[Address], interfaces: list[Interface]) -> None:
+    seen: set[Address] = {interface.ip for interface in interfaces}
+    for address in addresses:
+        if address in seen:
+            who = "this machine's (--host-addr)" if any(address == i.ip for i in interfaces) else "given twice"
+            raise UsageError(f"--addr {address}: the address is {who}; give another")
+        seen.add(address)
+
+
+def _apps(specs: list[str], no_defaults: bool) -> tuple[AppSpec, ...]:
+    chosen: list[AppSpec] = []
+    for spec in map(parse_app, specs):
+        for other in chosen:
+            if spec.port == other.port:
+                raise UsageError(f"--app: port {spec.port} is taken twice, by {other.name} and {spec.name}; change one")
+            if spec.name == other.name:
+                raise UsageError(f"--app: the name {spec.name!r} is taken twice; change one")
+        make_app(spec, _NoClock())  # it checks its options
+        chosen.append(spec)
+    names, ports = {spec.name for spec in chosen}, {spec.port for spec in chosen}
+    defaults = () if no_defaults else DEFAULT_APPS
+    return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + tuple(chosen)
+
+
+class _NoClock:
+    """An app that is only made to be checked lives in no time."""
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, delay_ns: int, call: object) -> None:
+        pass
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is not None and seed not in SEED_RANGE:
+        raise UsageError(f"--seed {seed}: give a number from 0 to 2**64 - 1")
+    return seed
+
+
+def _netns(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if "/" in name or name in ("", ".", ".."):
+        raise UsageError(f"--netns {name!r}: give a name, as `ip netns` lists it")
+    if not os.path.exists(f"/run/netns/{name}"):
+        raise RuntimeFailure(f"--netns {name}: no such network namespace; make it with `ip netns add {name}`")
+    return name
