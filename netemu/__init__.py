@@ -1,3 +1,30 @@
-"""netemu: an IP host that lives in a Python process."""
+"""netemu: an IP host that lives in a Python process.
+
+>>> import netemu
+>>> host = netemu.Host(["192.0.2.1/24"], seed=1)          # sans-I/O: packets and the time go in, packets come out
+>>> sim = netemu.Simulation(seed=7)                       # hosts and paths in virtual time
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netemu.sim.simulation import Simulation
+    from netemu.stack.host import Host
 
 __version__ = "0.1.0"
+__all__ = ["Host", "Simulation", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Host and Simulation, imported when they are asked for: `netemu ss` must not wait for them."""
+    if name == "Host":
+        from netemu.stack.host import Host
+
+        return Host
+    if name == "Simulation":
+        from netemu.sim.simulation import Simulation
+
+        return Simulation
+    raise AttributeError(f"module 'netemu' has no attribute {name!r}")

@@ -69,7 +69,7 @@ class Engine:
             while self._calls and self._calls[0][0] <= now:
                 heapq.heappop(self._calls)[2]()
         self.flush()
-        due = host.next_timer()
+        due = host.deadline()
         if self._calls and self._calls[0][0] < due:
             due = self._calls[0][0]
         self._due = due

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from netemu.reasons import Drop
+from netemu.wire import ipv4, ipv6
 from netemu.wire.buffer import Buffer
 from netemu.wire.ip import IpPacket
 
@@ -17,6 +18,7 @@ MAX_BYTES = 4 << 20  # as Linux' ipfrag_high_thresh
 MAX_PACKETS = 256
 MAX_PIECES = 8192  # of one packet: eight bytes each is the least that a fragment can carry
 COST = 200  # bytes that a fragment takes beside its payload
+MAX_TOTAL = 65535
 
 Key = tuple[bytes, bytes, int, int]
 
@@ -24,35 +26,82 @@ Key = tuple[bytes, bytes, int, int]
 class Partial:
     """The fragments of one packet."""
 
-    __slots__ = ("bytes", "deadline", "end", "first", "pieces", "protocol", "starts", "version")
+    __slots__ = ("bytes", "deadline", "end", "given_up", "head", "ip", "pieces", "starts", "version")
 
     def __init__(self, version: int, deadline: int) -> None:
         self.version = version
         self.deadline = deadline
         self.starts: list[int] = []
-        self.pieces: list[Buffer] = []
+        self.pieces: list[bytes] = []
         self.bytes = 0
-        self.end: int | None = None  # length of the whole payload, once the last fragment is here
-        self.first: bytes | None = None  # headers and start of the first fragment: what an ICMP error quotes
-        self.protocol = 0
+        self.end: int | None = None
+        """Length of the whole payload, once the last fragment is here."""
+        self.head = b""
+        self.ip: IpPacket | None = None
+        """Headers of the first fragment, once it is here: those that the whole packet gets."""
+        self.given_up = False
+        """Two fragments overlapped: the others are not taken either (RFC 5722)."""
 
-    def add(self, start: int, data: bytes) -> bool:
-        """Take a piece; False when it overlaps another. The very same piece again is no overlap (RFC 8200 4.5)."""
-        index = bisect_left(self.starts, start)
-        if index < len(self.starts) and self.starts[index] == start and len(self.pieces[index]) == len(data):
+    def add(self, start: int, data: bytes, more: bool) -> bool:
+        """Take a piece; False when it contradicts another. The very same piece again does not (RFC 8200 4.5)."""
+        starts, pieces, end = self.starts, self.pieces, start + len(data)
+        if self.end is not None:
+            if end > self.end or more == (end == self.end):
+                return False
+        elif not more:
+            if starts and starts[-1] + len(pieces[-1]) >= end:
+                return False
+            self.end = end
+        index = bisect_left(starts, start)
+        if index < len(starts) and starts[index] == start and pieces[index] == data:
             return True
-        if index and self.starts[index - 1] + len(self.pieces[index - 1]) > start:
+        if index and starts[index - 1] + len(pieces[index - 1]) > start:
             return False
-        if index < len(self.starts) and start + len(data) > self.starts[index]:
+        if index < len(starts) and end > starts[index]:
             return False
-        self.starts.insert(index, start)
-        self.pieces.insert(index, data)
+        starts.insert(index, start)
+        pieces.insert(index, data)
         self.bytes += len(data)
         return True
+
+    def give_up(self) -> None:
+        self.given_up = True
+        self.starts, self.pieces, self.bytes, self.head, self.ip = [], [], 0, b"", None
+
+    @property
+    def first(self) -> bytes | None:
+        """The first fragment as it came, which an ICMP error quotes; None when it did not come."""
+        return self.head + self.pieces[0] if self.ip is not None else None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.end == self.bytes
 
     @property
     def cost(self) -> int:
         return self.bytes + COST * (len(self.pieces) + 1)
+
+    def joined(self) -> tuple[IpPacket, bytes] | Drop:
+        """The packet as if it had never been cut."""
+        assert self.ip is not None
+        fixed = 0 if self.version == 4 else ipv6.SIZE + ipv6.FRAGMENT.size  # what the length field does not count
+        if len(self.head) - fixed + self.bytes > MAX_TOTAL:
+            return Drop.FRAGMENT_BAD  # the first fragment's headers are longer than the others'
+        if self.version == 4:
+            head = ipv4.unfragmented(self.head, self.bytes)
+            ip = self.ip._replace(end=len(head) + self.bytes, fragment=0, more=False)
+            return ip, b"".join((head, *self.pieces))
+        if self.ip.protocol == ipv6.HOP_BY_HOP:
+            return Drop.BAD_IP_HEADER
+        whole = b"".join((ipv6.without_fragment_header(self.head, self.bytes), *self.pieces))
+        try:
+            parsed = ipv6.parse(whole)
+        except ipv6.OptionProblem as problem:
+            # DEVIATION: RFC 8200 4.2 wants an answer; a sender that hides its options in fragments gets none
+            return problem.reason
+        if isinstance(parsed, IpPacket) and parsed.is_fragment:
+            return Drop.FRAGMENT_BAD  # fragments of a fragment
+        return parsed if isinstance(parsed, Drop) else (parsed, whole)
 
 
 class Fragments:
@@ -63,38 +112,36 @@ class Fragments:
         self._cost = 0
 
     def add(self, ip: IpPacket, data: Buffer, now: int) -> tuple[IpPacket, bytes] | Drop | None:
-        """Take a fragment: the whole packet's header and payload if it was the last, None if more is to come, or why not."""
-        key = (ip.src, ip.dst, ip.ident, ip.protocol if ip.version == 4 else 0)
+        """Take a fragment: the whole packet and its header if it was the last, None if more is to come, or why not."""
         payload = bytes(data[ip.start : ip.end])
-        end = ip.fragment + len(payload)
-        if not payload or end > 65535 or (ip.more and len(payload) % 8):
+        if not payload or (ip.more and len(payload) % 8):
             return Drop.FRAGMENT_BAD
+        if ip.version == 4 and ip.start + ip.fragment + len(payload) > MAX_TOTAL:  # for IPv6 the parser has seen to it
+            return Drop.FRAGMENT_BAD
+        key = (ip.src, ip.dst, ip.ident, ip.protocol if ip.version == 4 else 0)
         partial = self.partial.get(key)
         if partial is None:
             if len(self.partial) >= MAX_PACKETS or self._cost >= MAX_BYTES:
                 return Drop.FRAGMENT_LIMIT
             partial = self.partial[key] = Partial(ip.version, now + TIMEOUT[ip.version])
             self._cost += partial.cost
+        if partial.given_up:
+            return Drop.FRAGMENT_OVERLAP
         before = partial.cost
-        beyond = partial.end is not None and (end > partial.end or (not ip.more and end != partial.end))
-        inside = not ip.more and partial.starts and partial.starts[-1] + len(partial.pieces[-1]) > end
-        if beyond or inside or not partial.add(ip.fragment, payload):
-            self._forget(key)
+        if not partial.add(ip.fragment, payload, ip.more):
+            partial.give_up()
+            self._cost += partial.cost - before
             return Drop.FRAGMENT_OVERLAP
         self._cost += partial.cost - before
         if len(partial.pieces) > MAX_PIECES or self._cost > MAX_BYTES:
             self._forget(key)
             return Drop.FRAGMENT_LIMIT
-        if not ip.fragment:
-            partial.protocol = ip.protocol
-            partial.first = bytes(data[: ip.end])
-        if not ip.more:
-            partial.end = end
-        if partial.end != partial.bytes:
+        if not ip.fragment and partial.ip is None:
+            partial.ip, partial.head = ip, bytes(data[: ip.start])
+        if not partial.is_whole:
             return None
         self._forget(key)
-        whole = b"".join(partial.pieces)
-        return ip._replace(protocol=partial.protocol, fragment=0, more=False, start=0, end=len(whole)), whole
+        return partial.joined()
 
     def _forget(self, key: Key) -> None:
         self._cost -= self.partial.pop(key).cost
@@ -104,8 +151,8 @@ class Fragments:
         return min((p.deadline for p in self.partial.values()), default=None)
 
     def expire(self, now: int) -> list[Partial]:
-        """Give up what waited too long; the packets that were."""
+        """Give up what waited too long; the packets that were not given up before."""
         late = [(key, p) for key, p in self.partial.items() if p.deadline <= now]
         for key, _ in late:
             self._forget(key)
-        return [p for _, p in late]
+        return [p for _, p in late if not p.given_up]

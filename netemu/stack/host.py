@@ -219,8 +219,13 @@ class Host:
 
     # -- time -------------------------------------------------------------------------------------------------------------
 
-    def next_timer(self) -> int:
-        """When on_timer is due, ns; NEVER for no time. May be early (timers are lazy), never late."""
+    def next_timer(self) -> int | None:
+        """When on_timer is due, ns, or None. May be early (timers are lazy), never late."""
+        due = self.deadline()
+        return due if due < NEVER else None
+
+    def deadline(self) -> int:
+        """As next_timer, with NEVER for None: easier to compare."""
         timers = self.tcp.timers
         due = timers[0][0] if timers else NEVER
         if self.fragments.partial:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from netemu.stack.constants import AF_INET, AF_INET6
+from netemu.wire.ip import MAPPED as MAPPED
 from netemu.wire.ip import text
 
 ANY = b""
 """Every address of a family."""
 ANY_V4, ANY_V6 = bytes(4), bytes(16)
-MAPPED = bytes(10) + b"\xff\xff"
-"""The prefix of IPv4-mapped IPv6 addresses (RFC 4291 2.5.5.2)."""
 
 
 class Name(NamedTuple):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from netemu.reasons import Close, Reason, Reset
+from netemu.reasons import Close, Reset
 from netemu.tcp import arrives, receiver, sender, timers
 from netemu.tcp.config import NEVER, Config
 from netemu.tcp.congestion.registry import ALGORITHMS
@@ -23,7 +23,7 @@ from netemu.tcp.rtt import RttEstimator
 from netemu.tcp.sendbuf import SendBuffer
 from netemu.tcp.state import CAN_RECEIVE, CAN_SEND, Event, State, after
 from netemu.wire.buffer import Buffer
-from netemu.wire.tcp import ACK, HALF, MASK, RST, Segment
+from netemu.wire.tcp import ACK, RST, Segment
 
 READABLE, WRITABLE, CONNECTED, ENDED, URGENT = 1, 2, 4, 8, 16
 """Bits of ``events``. READABLE also stands for the end of the stream; ENDED: the state is CLOSED, ``close_reason`` says why."""
@@ -216,13 +216,8 @@ class Connection:
 
     # -- what arrives -------------------------------------------------------------------------------------------------------
 
-    def receive(self, segment: Segment, now: int) -> Reason:
-        """Take a segment whose numbers are 32-bit: Match.CONNECTION, or why (some of) it was not taken."""
-        # wire.tcp.unwrap, written out: 0.3 us a segment
-        rcv_nxt, snd_una = self.rcv_nxt, self.snd_una
-        segment.seq = rcv_nxt + ((segment.seq - rcv_nxt + HALF) & MASK) - HALF
-        segment.ack = snd_una + ((segment.ack - snd_una + HALF) & MASK) - HALF
-        return arrives.segment_arrives(self, segment, now)
+    receive = arrives.segment_arrives
+    """Take a segment, its numbers 32-bit. (Bound as it is: a wrapper would cost every segment a call.)"""
 
     def on_timer(self, now: int) -> None:
         """Do what is due."""
@@ -234,12 +229,8 @@ class Connection:
 
     # -- what leaves --------------------------------------------------------------------------------------------------------
 
-    def transmit(self, now: int, limit: int = 0) -> Segment | None:
-        """The next segment to send, or None for now. Its numbers may exceed 32 bits: mask them.
-
-        ``limit``: the most payload a super-segment may carry; 0 for ordinary segments only.
-        """
-        return sender.transmit(self, now, limit)
+    transmit = sender.transmit
+    """The next segment to send at ``now``, or None. Its numbers may exceed 32 bits: mask them."""
 
     # -- the application's side ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from netemu.tcp.config import Config
 class RttEstimator:
     """Smoothed round-trip time and what follows from it. Nanoseconds."""
 
-    __slots__ = ("_base", "backoff", "config", "rttvar", "srtt")
+    __slots__ = ("_base", "backoff", "config", "rto", "rttvar", "srtt")
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -18,11 +18,19 @@ class RttEstimator:
         self._base = config.initial_rto
         self.backoff = 0
         """How many times the timer has expired in a row."""
-
-    @property
-    def rto(self) -> int:
+        self.rto = config.initial_rto
         """The timeout to arm now, doubled for each expiry (RFC 6298 5.5)."""
-        return min(self._base << self.backoff, self.config.max_rto) if self.backoff else self._base
+
+    def expired(self) -> None:
+        """Back the timer off."""
+        self.backoff += 1
+        self.rto = min(self._base << min(self.backoff, 32), self.config.max_rto)
+
+    def answered(self) -> None:
+        """The peer is there: no more back-off."""
+        if self.backoff:
+            self.backoff = 0
+            self.rto = self._base
 
     def sample(self, rtt: int) -> None:
         """One measurement (RFC 6298 2.2, 2.3), of a segment that was sent once (Karn) or told apart by a timestamp."""
@@ -35,7 +43,8 @@ class RttEstimator:
         variance = self.rttvar << 2
         if variance < config.min_rto:
             variance = config.min_rto  # as Linux: the floor is on the variance, so a long path keeps its margin
-        self._base = min(self.srtt + variance, config.max_rto)
+        base = self.srtt + variance
+        self._base = self.rto = base if base < config.max_rto else config.max_rto
         self.backoff = 0
 
     def syn_was_lost(self) -> None:
@@ -43,3 +52,4 @@ class RttEstimator:
         if not self.srtt:
             self._base = max(self._base, 3 * self.config.initial_rto)
         self.backoff = 0
+        self.rto = self._base

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 _DATA_STATES = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
 
 
-def transmit(c: Connection, now: int, limit: int) -> Segment | None:
+def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
     """The next segment to send, or None. ``limit``: the most payload of a super-segment, 0 for none."""
     if c.reset_with is not None or c.handshake_reset is not None:
         return _reset(c)
     if c.send_syn:
         return _syn(c, now)
     if c.state in _DATA_STATES and c.snd_una > c.iss:
-        again = c.recovery.next_retransmission(c)
-        if again is not None:
-            return _retransmission(c, *again, now)
+        recovery = c.recovery
+        if recovery.rtx_nxt < recovery.rtx_end:
+            again = recovery.next_retransmission(c)
+            if again is not None:
+                return _retransmission(c, *again, now)
         if c.snd_nxt <= c.sendbuf.end:
             length = _sendable(c, limit or c.mss, now)
             if length >= 0:

@@ -42,7 +42,7 @@ def _syn_unanswered(c: Connection, now: int) -> None:
         c.end(Close.TIMED_OUT)
         return
     c.syn_retransmits += 1
-    c.rtt.backoff += 1
+    c.rtt.expired()
     c.timed_end = 0
     c.send_syn = True
 
@@ -54,7 +54,7 @@ def _unacknowledged(c: Connection, now: int) -> None:
     if c.snd_wnd == 0 and c.retransmits and now - c.last_received < c.config.max_rto:
         # the window shrank over what is outstanding: probe, and do not time out while the peer answers (SHLD-17, MUST-35)
         c.send_probe = True
-        c.rtt.backoff += 1
+        c.rtt.expired()
         c.deadline_rtx = now + c.rtt.rto
         return
     c.retransmits += 1
@@ -62,7 +62,7 @@ def _unacknowledged(c: Connection, now: int) -> None:
         c.end(Close.TIMED_OUT)
         return
     c.recovery.on_timeout(c, now)
-    c.rtt.backoff += 1
+    c.rtt.expired()
     c.timed_end = 0
     c.deadline_rtx = now + c.rtt.rto
 
@@ -78,7 +78,7 @@ def _window_still_closed(c: Connection, now: int) -> None:
     if c.retransmits > (c.config.orphan_retries if c.orphan else c.config.retries2) and not (answered and not c.orphan):
         c.end(Close.TIMED_OUT)
         return
-    c.rtt.backoff = min(c.rtt.backoff + 1, 16)  # SHLD-30
+    c.rtt.expired()  # SHLD-30
     c.send_probe = c.snd_wnd == 0
     c.override = not c.send_probe
     c.persist = True
