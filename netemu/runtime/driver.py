@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from netemu.runtime.engine import Engine
 from netemu.runtime.loop import DeviceLoop
+from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
 
@@ -63,7 +64,7 @@ class Driver:
         except TunError as error:
             self._fail(error)
 
-    def _serve(self) -> int | None:
+    def _serve(self) -> int:
         try:
             now = time.monotonic_ns()
             # A read of nothing costs 2 us (15 after a context switch), the selector's word that there is more half a
@@ -75,9 +76,9 @@ class Driver:
             return deadline
         except TunError as error:
             self._fail(error)
-            return None
+            return NEVER
 
-    def _turn(self, packets: list[Packet], now: int) -> int | None:
+    def _turn(self, packets: list[Packet], now: int) -> int:
         deadline = self._engine.turn(now, packets)
         if self._engine.is_stuck != self._waiting_to_write:
             self._waiting_to_write = self._engine.is_stuck

@@ -9,7 +9,6 @@ from typing import Protocol
 from netemu.reasons import Match, Reason
 from netemu.stack.host import Host
 from netemu.stack.sockets import Socket
-from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 
 Tap = Callable[[Packet, int, bool, str], None]
@@ -50,8 +49,8 @@ class Engine:
 
     # -- the turn ---------------------------------------------------------------------------------------------------------
 
-    def turn(self, now: int, packets: Iterable[Packet] = ()) -> int | None:
-        """Take ``packets``, do all that is due at ``now`` (ns), send what may be sent. The next deadline, ns, or None.
+    def turn(self, now: int, packets: Iterable[Packet] = ()) -> int:
+        """Take ``packets``, do all that is due at ``now`` (ns), send what may be sent. The next deadline, ns, or NEVER.
 
         Work that can wait for the end of a batch does: apps are told, ACKs are sent once for all packets (MUST-58, MUST-59).
         """
@@ -73,7 +72,7 @@ class Engine:
         if self._calls and self._calls[0][0] < due:
             due = self._calls[0][0]
         self._due = due
-        return due if due < NEVER else None
+        return due
 
     def flush(self) -> None:
         """Tell the apps their news and send until there is nothing more, or the device is full."""
