@@ -26,7 +26,6 @@ from netemu.runtime.loop import DeviceLoop
 from netemu.runtime.messages import AppRow, Counters, InstanceConfig, SocketRow, Status, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.privileges import drop_root, target_user
-from netemu.runtime.rows import socket_rows
 from netemu.stack.host import Host
 from netemu.stack.streams import serve_datagrams, serve_stream
 from tun import Tun, TunError
@@ -156,7 +155,7 @@ class Instance:
         )
 
     def sockets(self) -> list[SocketRow]:
-        return socket_rows(self.host)
+        return self.host.sockets()
 
     def counters(self) -> Counters:
         groups = {"match": Match, "drop": Drop, "reset": Reset, "close": Close}

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from netemu.stack.row import Info, SocketRow
 from netemu.wire.packet import Packet
 
 if TYPE_CHECKING:  # `netemu ss` must not wait for the apps to be imported
     from netemu.apps.registry import AppSpec
 
+__all__ = ["AppRow", "Counters", "Info", "InstanceConfig", "InstanceView", "SocketRow", "Status", "Tap"]
+
 Tap = Callable[[Packet, int, bool, str], None]
 """Sees a packet with its wall clock time (ns since the epoch), whether it is inbound, and what was decided about it."""
-
-Info = dict[str, int | float | str]
-"""Details of one connection: rtt_us, rto_ms, cwnd, ssthresh, retransmits, mss, snd_wnd, rcv_wnd, timer …"""
 
 
 class InstanceConfig(msgspec.Struct, frozen=True):
@@ -64,20 +64,6 @@ class Status(msgspec.Struct, frozen=True):
     apps: list[AppRow]
     directory: str = ""
     """Where its control socket is, and its log when it was started with --detach."""
-
-
-class SocketRow(msgspec.Struct, frozen=True):
-    id: str
-    app: str
-    protocol: str
-    state: str
-    recv_q: int
-    """Bytes that arrived and were not read (LISTEN: connections waiting for accept)."""
-    send_q: int
-    """Bytes written and not acknowledged (LISTEN: the backlog)."""
-    local: str
-    peer: str
-    info: Info = msgspec.field(default_factory=dict)
 
 
 Counters = dict[str, dict[str, int]]

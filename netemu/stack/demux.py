@@ -54,7 +54,10 @@ class SocketTable:
         self.connections: dict[bytes, Connection | TimeWait] = {}
         """Established, half-open, connecting and TIME-WAIT, by flow key."""
         self.listeners: dict[Slot, list[Listener]] = {}
-        self.udp_connected: dict[bytes, DatagramSocket] = {}
+        self.bound: dict[int, dict[Socket, None]] = {}
+        """TCP sockets that bind or listen gave a port, by port."""
+        self.udp_connected: dict[bytes, list[DatagramSocket]] = {}
+        """By flow key, the last to connect last."""
         self.udp: dict[Slot, list[DatagramSocket]] = {}
         self.sockets: dict[int, Socket] = {}
         """Every open socket by its number, the 3 of s3."""
@@ -72,9 +75,8 @@ class SocketTable:
 
     def why_nobody(self, address: bytes, port: int) -> Drop:
         """The reason why a segment found neither connection nor listener."""
-        for socket in self.sockets.values():
-            name = socket.name
-            if name is not None and socket.is_stream and name.port == port and name.covers(address):
+        for socket in self.bound.get(port, ()):
+            if socket.name is not None and socket.name.covers(address):
                 return Drop.ONLY_BOUND
         return Drop.NO_SOCKET
 
@@ -82,6 +84,16 @@ class SocketTable:
         """An index that is even over flows, stable for one flow, and not to be guessed from outside."""
         digest = blake2s(flow, key=self._secret, digest_size=4).digest()
         return int.from_bytes(digest, "big") * count >> 32
+
+    def add_bound(self, socket: Socket) -> None:
+        self.bound.setdefault(socket.lport, {})[socket] = None
+
+    def remove_bound(self, socket: Socket) -> None:
+        sockets = self.bound.get(socket.lport)
+        if sockets is not None:
+            sockets.pop(socket, None)
+            if not sockets:
+                del self.bound[socket.lport]
 
     def add_listener(self, listener: Listener) -> None:
         for slot in slots_of(listener.name, listener.socket.is_ipv6):
@@ -97,15 +109,17 @@ class SocketTable:
     # -- UDP ----------------------------------------------------------------------------------------------------------
 
     def find_udp(self, address: bytes, port: int, flow: bytes) -> tuple[DatagramSocket, Match] | None:
-        """The socket that a unicast datagram to ``address`` goes to: connected, then specific, then wildcard."""
+        """The socket that a unicast datagram to ``address`` goes to: connected, then specific, then wildcard (facts U2)."""
         connected = self.udp_connected.get(flow)
-        if connected is not None:
-            return connected, Match.UDP_CONNECTED
+        if connected:
+            return connected[-1], Match.UDP_CONNECTED
         for slot in probes(address, port):
             group = [s for s in self.udp.get(slot, ()) if s.peer is None]
             if group:
-                shared = [s for s in group if s.reuseport]
-                chosen = shared[self._spread(flow, len(shared))] if len(shared) > 1 else group[-1]
+                chosen = group[-1]  # the last bound; with SO_REUSEPORT one of its group
+                if chosen.reuseport and len(group) > 1:
+                    shared = [s for s in group if s.reuseport and s.uid == chosen.uid]
+                    chosen = shared[self._spread(flow, len(shared))]
                 return chosen, _match(slot, Match.UDP_SPECIFIC, Match.UDP_WILDCARD, Match.UDP_DUAL_STACK)
         return None
 
@@ -119,6 +133,15 @@ class SocketTable:
             group.remove(socket)
             if not group:
                 del self.udp[slot]
+
+    def add_udp_connected(self, socket: DatagramSocket, flow: bytes) -> None:
+        self.udp_connected.setdefault(flow, []).append(socket)
+
+    def remove_udp_connected(self, socket: DatagramSocket, flow: bytes) -> None:
+        group = self.udp_connected[flow]
+        group.remove(socket)
+        if not group:
+            del self.udp_connected[flow]
 
 
 def _match(slot: Slot, specific: Match, wildcard: Match, dual: Match) -> Match:

@@ -19,6 +19,8 @@ from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
 from netemu.stack.output import fragments
 from netemu.stack.ports import Ports
+from netemu.stack.row import SocketRow
+from netemu.stack.rows import socket_rows
 from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket, error
 from netemu.stack.sysctl import configure
 from netemu.tcp.config import NEVER, Config
@@ -251,6 +253,10 @@ class Host:
         return (
             StreamSocket(self, family, app, uid) if kind == so.SOCK_STREAM else DatagramSocket(self, family, app, uid)
         )
+
+    def sockets(self) -> list[SocketRow]:
+        """The rows of `netemu ss`."""
+        return socket_rows(self)
 
     def register(self, socket: Socket) -> None:
         socket.id = self._next_id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.reasons import Close, Drop, Match, Reason
 from netemu.stack.demux import flow_key
+from netemu.stack.sockets import StreamSocket
 from netemu.tcp.arrives import set_mss
-from netemu.tcp.connection import WRITABLE, Connection
+from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import State
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.buffer import Buffer
@@ -22,15 +23,36 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 ERRORS_PER_SECOND, ERROR_BURST = 1000, 50  # as Linux' icmp_msgs_per_sec and icmp_msgs_burst
 MIN_PMTU_V4 = 552  # as Linux: a smaller report is an attack or a mistake (RFC 5927 section 7)
+PMTU_LIFETIME = 600 * SECOND  # RFC 1191 6.3, RFC 8201 5.3
+MAX_PATHS = 4096
+QUOTE_V4 = 576 - ipv4.SIZE - icmp.SIZE  # as much as 576 bytes hold (RFC 1812 4.3.2.3)
+QUOTE_V6 = ipv6.MIN_MTU - ipv6.SIZE - icmp.SIZE  # as much as the minimum MTU holds (RFC 4443 2.4 c)
 
-# errno for ICMP errors that end a connection attempt, by code of destination unreachable
-_V4_ERRNO = {
-    0: errno.ENETUNREACH, 1: errno.EHOSTUNREACH, 2: errno.ENOPROTOOPT, 3: errno.ECONNREFUSED, 5: errno.EOPNOTSUPP,
-    6: errno.ENETUNREACH, 7: errno.EHOSTDOWN, 9: errno.ENETUNREACH, 10: errno.EHOSTUNREACH, 11: errno.ENETUNREACH,
-    12: errno.EHOSTUNREACH, 13: errno.EHOSTUNREACH,
+# Code of destination unreachable: (errno, does a connected UDP socket hear of it?) as Linux' icmp_err_convert (facts U5)
+_UNREACHABLE_V4 = {
+    0: (errno.ENETUNREACH, False), 1: (errno.EHOSTUNREACH, False), 2: (errno.ENOPROTOOPT, True),
+    3: (errno.ECONNREFUSED, True), 5: (errno.EOPNOTSUPP, False), 6: (errno.ENETUNREACH, True),
+    7: (errno.EHOSTDOWN, True), 8: (errno.ENONET, True), 9: (errno.ENETUNREACH, True), 10: (errno.EHOSTUNREACH, True),
+    11: (errno.ENETUNREACH, False), 12: (errno.EHOSTUNREACH, False), 13: (errno.EHOSTUNREACH, True),
+    14: (errno.EHOSTUNREACH, True), 15: (errno.EHOSTUNREACH, True),
 }  # fmt: skip
-_V6_ERRNO = {0: errno.ENETUNREACH, 1: errno.EACCES, 3: errno.EHOSTUNREACH, 4: errno.ECONNREFUSED}
-_UDP_HARD_V4 = (2, 3, 9, 10, 13)  # what a connected UDP socket hears of (facts U5)
+_UNREACHABLE_V6 = {
+    0: (errno.ENETUNREACH, False), 1: (errno.EACCES, True), 2: (errno.EHOSTUNREACH, False),
+    3: (errno.EHOSTUNREACH, False), 4: (errno.ECONNREFUSED, True), 5: (errno.EACCES, True), 6: (errno.EACCES, True),
+}  # fmt: skip
+
+
+class Report(NamedTuple):
+    """What an ICMP error says, in a socket's words."""
+
+    number: int
+    """errno."""
+    udp_hears: bool
+    """A connected UDP socket's next call fails with it."""
+    unreachable: bool = False
+    """Ends an attempt to connect."""
+    mtu: int | None = None
+    """Fragmentation needed, or packet too big: the MTU that is not."""
 
 
 class Icmp:
@@ -50,8 +72,8 @@ class Icmp:
             return message
         v6 = ip.version == 6
         if message.type == (icmp.V6_ECHO_REQUEST if v6 else icmp.ECHO_REQUEST):
-            if message.code or is_multicast(ip.dst):
-                return Drop.ICMP_IGNORED  # RFC 1122 3.2.2.6 lets a host ignore echo to groups
+            if message.code:
+                return Drop.ICMP_IGNORED
             reply = icmp.V6_ECHO_REPLY if v6 else icmp.ECHO_REPLY
             out = icmp.emit(ip.dst, ip.src, reply, 0, message.rest, message.body)
             self._host.send_ip(ip.dst, ip.src, ICMPV6 if v6 else ICMP, out, tos=ip.tos, why=Match.ICMP_ECHO)
@@ -59,85 +81,95 @@ class Icmp:
         if v6:
             if message.type in icmp.NEIGHBOUR_TYPES:
                 return Drop.NEIGHBOUR_CHATTER
-            if message.type < 128:
-                return self._error_v6(ip, message)
-        elif message.type in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM):
-            return self._error_v4(ip, message)
-        return Drop.ICMP_IGNORED  # source quench too (MUST-55)
+            report = _report_v6(message)
+        else:
+            report = _report_v4(message)
+        if report is None:
+            return Drop.ICMP_IGNORED  # source quench too (MUST-55)
+        return self._error_v6(message.body, report) if v6 else self._error_v4(message.body, report)
 
-    def _error_v4(self, ip: IpPacket, message: Message) -> Reason:
-        quoted = message.body
+    def _error_v4(self, quoted: bytes, report: Report) -> Reason:
         start = (quoted[0] & 15) * 4 if quoted else 0
         if start < ipv4.SIZE or len(quoted) < start + 8 or quoted[0] >> 4 != 4:
             return Drop.BAD_ICMP
-        protocol, src, dst = quoted[9], quoted[12:16], quoted[16:20]
-        mtu = message.rest & 0xFFFF if message.type == 3 and message.code == icmp.FRAGMENTATION_NEEDED else None
-        number = _V4_ERRNO.get(message.code) if message.type == icmp.UNREACHABLE else None
-        udp_hears = message.type == icmp.UNREACHABLE and message.code in _UDP_HARD_V4
-        return self._act(protocol, src, dst, quoted[start : start + 8], number, udp_hears, mtu)
+        if (quoted[6] << 8 | quoted[7]) & 0x1FFF:
+            return Drop.ICMP_IGNORED  # not the first fragment: no ports in it
+        return self._act(quoted[9], quoted[12:16], quoted[16:20], quoted[start : start + 8], report)
 
-    def _error_v6(self, ip: IpPacket, message: Message) -> Reason:
-        quoted = message.body
+    def _error_v6(self, quoted: bytes, report: Report) -> Reason:
         if len(quoted) < ipv6.SIZE + 8 or quoted[0] >> 4 != 6:
             return Drop.BAD_ICMP
-        protocol, src, dst = quoted[6], quoted[8:24], quoted[24:40]
-        mtu = message.rest if message.type == icmp.V6_TOO_BIG else None
-        number = _V6_ERRNO.get(message.code) if message.type == icmp.V6_UNREACHABLE else None
-        udp_hears = message.type == icmp.V6_UNREACHABLE and message.code in (1, 4)
-        return self._act(protocol, src, dst, quoted[ipv6.SIZE : ipv6.SIZE + 8], number, udp_hears, mtu)
+        protocol, start = ipv6.upper_layer(quoted)
+        if len(quoted) < start + 8:
+            return Drop.BAD_ICMP
+        return self._act(protocol, quoted[8:24], quoted[24:40], quoted[start : start + 8], report)
 
-    def _act(
-        self, protocol: int, src: bytes, dst: bytes, start: bytes, number: int | None, udp_hears: bool, mtu: int | None
-    ) -> Reason:
+    def _act(self, protocol: int, src: bytes, dst: bytes, start: bytes, report: Report) -> Reason:
         """Find whose packet is quoted (RFC 9293 MUST-54) and tell it."""
         host = self._host
+        if src not in host.addresses:
+            return Drop.ICMP_NO_SOCKET
         sport, dport = int.from_bytes(start[:2], "big"), int.from_bytes(start[2:4], "big")
-        flow = flow_key(dst, src, dport, sport)
         if protocol == TCP:
-            c = host.table.connections.get(flow)
-            if not isinstance(c, Connection):
-                return Drop.ICMP_NO_SOCKET
-            seq = unwrap(int.from_bytes(start[4:8], "big"), c.snd_una)
-            if not c.snd_una <= seq < max(c.snd_nxt, c.snd_una + 1):
-                return Drop.ICMP_NO_SOCKET  # RFC 5927 4.1: a forger does not know what is in flight
-            if mtu is not None:
-                self._path_mtu(dst, mtu)
-                self.limit_mss(c, host.mtu_to(dst))
-            elif number is not None:
-                self._unreachable(c, number)
-            host.matched = c.owner
-            host.wake(c)
-            return Match.ICMP_ERROR
+            return self._act_tcp(flow_key(dst, src, dport, sport), int.from_bytes(start[4:8], "big"), dst, report)
         if protocol == UDP:
-            if mtu is not None:
-                self._path_mtu(dst, mtu)
-            socket = host.table.udp_connected.get(flow)
-            if socket is None:
-                return Match.ICMP_ERROR if mtu is not None else Drop.ICMP_NO_SOCKET
-            if udp_hears and number is not None:
-                socket.error = number
-                host.notify(socket, WRITABLE | 1)
-            host.matched = socket
-            return Match.ICMP_ERROR
-        if mtu is not None and protocol in (ICMP, ICMPV6):
-            self._path_mtu(dst, mtu)
-            return Match.ICMP_ERROR
-        return Drop.ICMP_NO_SOCKET
+            return self._act_udp(src, dst, sport, dport, report)
+        is_echo = protocol == (ICMPV6 if len(src) == 16 else ICMP) and start[0] in (icmp.ECHO_REPLY, icmp.V6_ECHO_REPLY)
+        if not is_echo:
+            return Drop.ICMP_NO_SOCKET
+        if report.mtu is None:
+            return Drop.ICMP_IGNORED
+        self._path_mtu(dst, report.mtu)
+        return Match.ICMP_ERROR
 
-    def _unreachable(self, c: Connection, number: int) -> None:
-        """Ends an attempt to connect (SHLD-26); for a synchronized connection it is only news (MUST-56)."""
-        if c.state is State.SYN_SENT:
+    def _act_tcp(self, flow: bytes, raw: int, dst: bytes, report: Report) -> Reason:
+        host = self._host
+        c = host.table.connections.get(flow)
+        if not isinstance(c, Connection) or not c.snd_una <= unwrap(raw, c.snd_una) < c.snd_nxt:
+            return Drop.ICMP_NO_SOCKET  # RFC 5927 4.1: a forger does not know what is in flight
+        host.matched = c.owner
+        if report.mtu is not None:
+            self._path_mtu(dst, report.mtu)
+            self.limit_mss(c, host.mtu_to(dst))
+        elif report.unreachable and c.state is State.SYN_SENT:
+            # SHLD-26. DEVIATION: MUST-56 has codes 0, 1 and 5 not abort; in SYN-SENT everyone does (RFC 5461), the user waits
             c.end(Close.UNREACHABLE)
-        c.error = number if c.state is State.CLOSED else c.error
+            c.error = report.number
+        elif isinstance(c.owner, StreamSocket) and c.owner.connection is c:
+            c.owner.soft_error = report.number, c.last_received  # MUST-56: only news, should it time out (SHLD-25)
+        host.wake(c)
+        return Match.ICMP_ERROR
+
+    def _act_udp(self, src: bytes, dst: bytes, sport: int, dport: int, report: Report) -> Reason:
+        host = self._host
+        found = host.table.find_udp(src, sport, flow_key(dst, src, dport, sport))
+        if found is None:
+            return Drop.ICMP_NO_SOCKET
+        socket, match = found
+        host.matched = socket
+        if report.mtu is not None:
+            self._path_mtu(dst, report.mtu)
+        if match is Match.UDP_CONNECTED and report.udp_hears:
+            socket.error = report.number
+            host.notify(socket, WRITABLE | READABLE)
+        elif report.mtu is None:
+            return Drop.ICMP_IGNORED  # facts U5: an unconnected socket never hears of it
+        return Match.ICMP_ERROR
 
     def _path_mtu(self, dst: bytes, mtu: int) -> None:
+        """Remember a path's MTU. A report can only make it smaller: the way up is to forget (RFC 1191 6.3)."""
         host = self._host
-        floor = MIN_PMTU_V4 if len(dst) == 4 else ipv6.MIN_MTU
-        if mtu < host.mtu:
-            host.path_mtu[dst] = (
-                max(mtu, floor),
-                host.now + 600 * SECOND,
-            )  # forgotten after 10 min, as RFC 1191 6.3 has it
+        if len(dst) == 4:
+            mtu = max(mtu, MIN_PMTU_V4)
+        elif mtu < ipv6.MIN_MTU:
+            return  # RFC 8201 section 4
+        if mtu >= host.mtu_to(dst):
+            return
+        known = host.path_mtu
+        known.pop(dst, None)
+        if len(known) >= MAX_PATHS:
+            del known[next(iter(known))]
+        known[dst] = mtu, host.now + PMTU_LIFETIME
 
     def limit_mss(self, c: Connection, mtu: int) -> None:
         """Bring a connection down to a path's MTU and send again what was too big for it (RFC 1191 6.5)."""
@@ -145,28 +177,37 @@ class Icmp:
         if mss < c.path_mss:
             c.path_mss = mss
             set_mss(c)
-            c.recovery.on_mtu(c)
+            if c.snd_una > c.iss:  # a SYN is never too big
+                c.recovery.on_mtu(c)
 
     # -- what this host reports -------------------------------------------------------------------------------------------
 
     def error(
         self, why: Reason, ip: IpPacket, data: Buffer, kind: int, code: int, rest: int = 0, even_multicast: bool = False
     ) -> None:
-        """Send an ICMP error about a packet, unless RFC 1122 3.2.2 or RFC 4443 2.4 forbid it or the limit is reached."""
+        """Send an ICMP error about a packet, unless RFC 1122 3.2.2 or RFC 4443 2.4 forbid it or the limit is reached.
+
+        ``even_multicast``: RFC 4443 2.4 e.3 allows this one about a packet to a group.
+        """
         host = self._host
-        if is_impossible_source(ip.src) or ip.fragment or not self._allowed():
-            return
-        if not even_multicast and (is_multicast(ip.dst) or ip.dst not in host.addresses):
+        ours = ip.dst in host.addresses
+        if is_impossible_source(ip.src) or ip.fragment or not (ours or (even_multicast and is_multicast(ip.dst))):
             return
         v6 = ip.version == 6
-        if ip.protocol == (ICMPV6 if v6 else ICMP) and ip.start < len(data):
-            about = data[ip.start]
-            if about < 128 if v6 else about in icmp.ERRORS:
-                return  # never an error about an error
-        # as much as fits 576 bytes (RFC 1812 4.3.2.3), or IPv6's minimum MTU
-        room = ipv6.MIN_MTU - ipv6.SIZE - icmp.SIZE if v6 else 576 - ipv4.SIZE - icmp.SIZE
-        src = ip.dst if ip.dst in host.addresses else host.source_for(ip.src)
-        out = icmp.emit(src, ip.src, kind, code, rest, bytes(data[:room]))
+        if v6:
+            end, room = ipv6.SIZE + int.from_bytes(data[4:6], "big"), QUOTE_V6
+        else:
+            end, room = ip.end, QUOTE_V4
+        if _is_icmp_error(ip, data[:end]):
+            return
+        try:
+            src = ip.dst if ours else host.source_for(ip.src)
+        except OSError:
+            return  # the host does not speak this family
+        if not self._allowed():
+            host.counters[Drop.ICMP_RATE_LIMITED] += 1
+            return
+        out = icmp.emit(src, ip.src, kind, code, rest, bytes(data[: min(end, room)]))
         host.send_ip(src, ip.src, ICMPV6 if v6 else ICMP, out, why=why)
 
     def port_unreachable(self, ip: IpPacket, data: Buffer) -> None:
@@ -198,3 +239,42 @@ class Icmp:
             return False
         self._tokens -= SECOND
         return True
+
+
+def _report_v4(message: Message) -> Report | None:
+    """What an ICMP message reports; None when it is no error that a host acts on."""
+    if message.type == icmp.UNREACHABLE:
+        if message.code == icmp.FRAGMENTATION_NEEDED:
+            return Report(errno.EMSGSIZE, True, mtu=message.rest & 0xFFFF)
+        known = _UNREACHABLE_V4.get(message.code)
+        return Report(*known, unreachable=True) if known else None
+    if message.type == icmp.TIME_EXCEEDED:
+        return Report(errno.EHOSTUNREACH, False)
+    if message.type == icmp.PARAMETER_PROBLEM:
+        return Report(errno.EPROTO, True)
+    return None
+
+
+def _report_v6(message: Message) -> Report | None:
+    """The same for ICMPv6 (Linux' icmpv6_err_convert)."""
+    if message.type == icmp.V6_UNREACHABLE:
+        return Report(*_UNREACHABLE_V6.get(message.code, (errno.EPROTO, True)), unreachable=True)
+    if message.type == icmp.V6_TOO_BIG:
+        return Report(errno.EMSGSIZE, True, mtu=message.rest)
+    if message.type == icmp.V6_TIME_EXCEEDED:
+        return Report(errno.EHOSTUNREACH, False)
+    if message.type == icmp.V6_PARAMETER_PROBLEM:
+        return Report(errno.EPROTO, True)
+    return None
+
+
+def _is_icmp_error(ip: IpPacket, data: Buffer) -> bool:
+    """Is a packet itself an ICMP error, or a redirect? Extension headers that could not be parsed are passed over."""
+    if ip.version == 4:
+        return ip.protocol == ICMP and ip.start < len(data) and data[ip.start] in icmp.ERRORS
+    protocol, start = ipv6.upper_layer(data)
+    return (
+        protocol == ICMPV6
+        and start < len(data)
+        and (data[start] < icmp.V6_ECHO_REQUEST or data[start] == icmp.V6_REDIRECT)
+    )

@@ -21,16 +21,13 @@ class Ports:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._holders: dict[int, set[Socket]] = {}
+        self._holders: dict[int, dict[Socket, None]] = {}
 
     def bind(self, socket: Socket, address: bytes, port: int) -> None:
-        """Give ``socket`` the name (address, port); EADDRINUSE, or EACCES for a privileged port."""
-        if not 0 <= port <= 65535:
-            raise OverflowError("port must be 0-65535.")
-        if 0 < port < UNPRIVILEGED and socket.uid:
-            raise OSError(errno.EACCES, f"port {port} is for root (below {UNPRIVILEGED})")
+        """Give ``socket`` the name (address, port), port 0 for one that is free; EADDRINUSE."""
         if not port:
-            port = self.ephemeral(self.is_free)
+            wanted = name_of(socket.family, address, 0, socket.v6only)
+            port = self.ephemeral(lambda p: not any(_overlap(s, wanted) for s in self._holders.get(p, ())))
         name = name_of(socket.family, address, port, socket.v6only)
         other = self.conflict(socket, name)
         if other is not None:
@@ -39,27 +36,27 @@ class Ports:
         socket.take_name(address, name)
 
     def hold(self, socket: Socket, port: int) -> None:
-        self._holders.setdefault(port, set()).add(socket)
+        self._holders.setdefault(port, {})[socket] = None
 
     def release(self, socket: Socket, port: int) -> None:
         holders = self._holders.get(port)
         if holders is not None:
-            holders.discard(socket)
+            holders.pop(socket, None)
             if not holders:
                 del self._holders[port]
 
     def conflict(self, socket: Socket, name: Name) -> Socket | None:
-        """A socket that keeps ``socket`` from holding ``name``, or None.
+        """A socket that keeps ``socket`` from holding ``name`` (or from listening there), or None.
 
         Two sockets on overlapping names get along when both have SO_REUSEPORT and one owner, or both have SO_REUSEADDR and
-        neither listens.
+        the other one does not listen (facts T1 to T5).
         """
         for other in self._holders.get(name.port, ()):
-            if other is socket or other.name is None or not other.name.overlaps(name):
+            if other is socket or not _overlap(other, name):
                 continue
             if socket.reuseport and other.reuseport and socket.uid == other.uid:
                 continue
-            if socket.reuseaddr and other.reuseaddr and not other.is_listening and not socket.is_listening:
+            if socket.reuseaddr and other.reuseaddr and not other.is_listening:
                 continue
             return other
         return None
@@ -76,4 +73,9 @@ class Ports:
         raise OSError(errno.EADDRINUSE, "all ephemeral ports are taken")
 
     def is_free(self, port: int) -> bool:
-        return port not in self._holders
+        """May a socket that connects have this port? It may share it with others that got it by connecting (facts T10)."""
+        return all(s.port_by_connect for s in self._holders.get(port, ()))
+
+
+def _overlap(socket: Socket, name: Name) -> bool:
+    return socket.name is not None and socket.name.overlaps(name)

@@ -72,7 +72,7 @@ class Stream:
             self._ended = True
         if events & READABLE and self._reading:
             self._read()
-        if events & WRITABLE and self._writing_paused:
+        if events & WRITABLE and self._writing_paused and not self._ended:
             self._consider_resuming()
         if self._ended and (self._closing or not self._connection.received):
             self._lose()  # not before all that was acknowledged has been read
@@ -100,7 +100,7 @@ class Stream:
 
     def _consider_resuming(self) -> None:
         c = self._connection
-        if self._writing_paused and len(c.sendbuf) <= c.sndbuf >> 1 and not self._closing:
+        if len(c.sendbuf) <= c.sndbuf >> 1 and c.state in CAN_SEND and not self._closing:
             self._writing_paused = False
             self._protocol.resume_writing()
 
@@ -120,12 +120,13 @@ class Stream:
     def write(self, data: Buffer) -> None:
         """Queue ``data``, which the caller will not change; calls pause_writing when the buffer is full."""
         c = self._connection
-        if self._closing or c.state not in CAN_SEND or not data:
-            return
-        c.write(data)
-        if not c.queued:
-            self._socket.host.wake(c)
-        if not self._writing_paused and len(c.sendbuf) > c.sndbuf:
+        open_ = c.state in CAN_SEND and not self._closing
+        if open_ and data:
+            c.write(data)
+            if not c.queued:
+                self._socket.host.wake(c)
+        if not self._writing_paused and (len(c.sendbuf) > c.sndbuf or not open_):
+            # a connection that takes nothing any more counts as full, or an app that writes until it is told to pause never ends
             self._writing_paused = True
             self._protocol.pause_writing()
 

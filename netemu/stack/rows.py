@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from netemu.runtime.messages import Info, SocketRow
-from netemu.stack.host import Host
+from typing import TYPE_CHECKING
+
 from netemu.stack.names import shown
+from netemu.stack.row import Info, SocketRow
 from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket
 from netemu.tcp.config import NEVER
 from netemu.tcp.connection import Connection
 from netemu.tcp.timewait import TimeWait
 from netemu.wire.ip import text_port
+
+if TYPE_CHECKING:
+    from netemu.stack.host import Host
 
 
 def socket_rows(host: Host) -> list[SocketRow]:
@@ -45,10 +49,7 @@ def _row(socket: Socket, now: int) -> SocketRow:
 def _shown(socket: Socket, address: bytes, port: int) -> str:
     host = shown(socket.family, address)
     if socket.is_ipv6:
-        if host == "::" and not socket.v6only:
-            host = "*"  # as ss(8): takes both families
-        else:
-            host = f"[{host}]"
+        host = "*" if host == "::" and not socket.v6only else f"[{host}]"  # as ss(8): '*' takes both families
     return f"{host}:{port or '*'}"
 
 
