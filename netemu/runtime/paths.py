@@ -133,8 +133,9 @@ def own_base() -> Path:
 def search_bases() -> list[Path]:
     """Where instances that concern us may be: our own, and those that root started for us; root sees everybody's."""
     uid = os.geteuid()
-    bases = [Path(os.environ["NETEMU_DIR"])] if os.environ.get("NETEMU_DIR") else []
-    bases.append(RUN)
+    if os.environ.get("NETEMU_DIR"):
+        return [Path(os.environ["NETEMU_DIR"])]  # what others run does not concern who set this: a test, `netemu run`
+    bases = [RUN]
     bases.extend([path for path in _children(RUN) if path.name.isdecimal()] if uid == 0 else [RUN / str(uid)])
     if os.environ.get("XDG_RUNTIME_DIR"):
         bases.append(Path(os.environ["XDG_RUNTIME_DIR"]) / "netemu")
