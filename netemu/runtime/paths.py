@@ -2,8 +2,8 @@
 
 Each has a directory, BASE/NAME, with its control socket, instance.json and (detached) its log. The base is its owner's:
 NETEMU_DIR where that is set; /run/netemu for root; /run/netemu/UID for the user whom root started it for (so that it can
-tidy up without root's rights); $XDG_RUNTIME_DIR/netemu or /tmp/netemu-UID for what a user starts alone. Readers look into
-all of them.
+tidy up without root's rights); $XDG_RUNTIME_DIR/netemu or /tmp/netemu-UID for what a user starts alone. Readers look
+into all of these, or only into NETEMU_DIR.
 
 An instance holds a lock on its directory for as long as it lives. The kernel gives the lock up whatever way the process
 ends, so what a kill -9 leaves is told from a living instance without a doubt, and the next `netemu up` takes it over.
@@ -139,11 +139,9 @@ def search_bases() -> list[Path]:
     bases.extend([path for path in _children(RUN) if path.name.isdecimal()] if uid == 0 else [RUN / str(uid)])
     if os.environ.get("XDG_RUNTIME_DIR"):
         bases.append(Path(os.environ["XDG_RUNTIME_DIR"]) / "netemu")
-    if _is_private(
-        _temporary(uid)
-    ):  # /tmp is everybody's: a directory that somebody else made there is not ours to trust
+    if _is_private(_temporary(uid)):  # /tmp is everybody's: what somebody else made there is not ours to trust
         bases.append(_temporary(uid))
-    return list(dict.fromkeys(bases))
+    return bases
 
 
 def _find_named(name: str) -> Path:

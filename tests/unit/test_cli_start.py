@@ -16,7 +16,7 @@ from instance_fake import STATUS, eventually
 
 from netemu.cli import main
 from netemu.cli.up import welcome
-from netemu.runtime import namespace, paths
+from netemu.runtime import namespace
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.messages import InstanceConfig, Status
 
@@ -51,7 +51,6 @@ sys.exit(main())
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NETEMU_DIR", str(tmp_path))
     monkeypatch.setenv("NETEMU_NAME", "")
-    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     return tmp_path
 
 

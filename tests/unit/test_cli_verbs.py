@@ -19,7 +19,6 @@ from instance_fake import NS, STATUS, Served, eventually, served
 from netemu.capture.pcapng import read_blocks
 from netemu.cli import main
 from netemu.cli.ls import duration
-from netemu.runtime import paths
 
 COMMAND = [sys.executable, "-m", "netemu.cli"]
 SYN = bytes.fromhex("450000280001000040060000c6120001c6120002 9c40 0050 00000001 00000000 5002 faf0 0000 0000")
@@ -32,8 +31,6 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.delenv("NETEMU_NAME", raising=False)
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     return tmp_path
 
 
