@@ -334,11 +334,11 @@ class Connections:
         events, c.events = c.events, 0
         if events & CONNECTED and c.may_establish is not None:
             self._established(c)
-        if events & ENDED:
-            self._ended(c)
         owner = c.owner
         if isinstance(owner, StreamSocket) and owner.connection is c:
             self._host.notify(owner, events)
+        if events & ENDED:
+            self._ended(c)
 
     def _established(self, c: Connection) -> None:
         """The handshake of a listener's connection is done: it gets a socket of its own."""

@@ -113,7 +113,9 @@ class Stream:
         self._socket.on_event = None
         if not self._connection.orphan:
             self._socket.close()
-        self._protocol.connection_lost(OSError(number, self._connection.close_reason) if number else None)
+        protocol, self._protocol = self._protocol, _NOBODY
+        reason = self._connection.close_reason
+        protocol.connection_lost(OSError(number, reason.value if reason else "") if number else None)
 
     # -- asyncio.Transport ------------------------------------------------------------------------------------------------
 
@@ -173,6 +175,31 @@ class Stream:
         if name == "peername":
             return self._socket.getpeername()
         return self._socket.getsockname() if name == "sockname" else None
+
+
+class _Nobody:
+    """Whom a transport talks to after connection_lost, so that protocol and transport do not keep each other alive."""
+
+    def connection_made(self, transport: Stream, /) -> None:
+        pass
+
+    def data_received(self, data: Buffer, /) -> None:
+        pass
+
+    def eof_received(self) -> bool | None:
+        return None
+
+    def connection_lost(self, error: OSError | None, /) -> None:
+        pass
+
+    def pause_writing(self) -> None:
+        pass
+
+    def resume_writing(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
 
 
 class Datagrams:
