@@ -57,6 +57,7 @@ class Drop(Reason):
     BAD_ICMP = "an ICMP message that is malformed or has a bad checksum"
     ICMP_IGNORED = "an ICMP message that this host does not act on"
     ICMP_NO_SOCKET = "an ICMP error that quotes no packet of ours"
+    ICMP_RATE_LIMITED = "an ICMP error that was due but would have been one too many (RFC 1812 4.3.2.8)"
     BAD_UDP = "a UDP header that makes no sense"
     BAD_UDP_CHECKSUM = "the UDP checksum is wrong"
     UDP_NO_SOCKET = "no UDP socket on this port: ICMP port unreachable"

@@ -16,10 +16,12 @@ from netemu.stack import constants as so
 from netemu.stack.demux import flow_key
 from netemu.stack.listener import SOMAXCONN, Listener
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, shown
+from netemu.stack.output import Template
+from netemu.stack.ports import UNPRIVILEGED
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import CAN_SEND, State
 from netemu.wire.buffer import Buffer
-from netemu.wire.ip import is_multicast, parse_address
+from netemu.wire.ip import is_impossible_source, is_multicast, parse_address
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -28,6 +30,11 @@ Address = tuple[str, int]
 OnEvent = Callable[["Socket", int], None]
 
 SO_RCVBUF_DEFAULT = 212992  # net.core.rmem_default
+BUFFER_MAX = 4 << 20  # net.core.rmem_max and wmem_max
+RCVBUF_MIN, SNDBUF_MIN = 2304, 4608
+BROADCAST = b"\xff\xff\xff\xff"
+_HANDSHAKE = (State.SYN_SENT, State.SYN_RECEIVED)
+_ENDED = (State.CLOSED, State.TIME_WAIT)
 
 
 def error(number: int, text: str = "") -> OSError:
@@ -35,11 +42,17 @@ def error(number: int, text: str = "") -> OSError:
     return OSError(number, text or errno.errorcode.get(number, "error"))
 
 
+def buffer_size(value: int, least: int) -> int:
+    """What SO_RCVBUF or SO_SNDBUF makes of ``value``: the kernel doubles it, within bounds (socket(7))."""
+    return max(least, 2 * min(max(value, 0), BUFFER_MAX))
+
+
 class Socket:
     """What TCP and UDP sockets share."""
 
     __slots__ = (
         "app",
+        "bound",
         "events",
         "family",
         "host",
@@ -51,6 +64,8 @@ class Socket:
         "notified",
         "on_event",
         "peer",
+        "port_by_bind",
+        "port_by_connect",
         "reuseaddr",
         "reuseport",
         "tos",
@@ -73,8 +88,11 @@ class Socket:
         self.id = 0
         self.name: Name | None = None
         """What it is bound to."""
-        self.laddr = ANY_V6 if self.is_ipv6 else ANY_V4
+        self.bound = self.laddr = ANY_V6 if self.is_ipv6 else ANY_V4
+        """``bound``: what bind was given; ``laddr``: what it is now, concrete once connected. In the socket's own family."""
         self.lport = 0
+        self.port_by_bind = self.port_by_connect = False
+        """Who chose ``lport``: bind's caller keeps it until close, connect's goes when the connection ends."""
         self.peer: tuple[bytes, int] | None = None
         self.reuseaddr = self.reuseport = self.v6only = False
         self.ttl, self.tos = 64, 0
@@ -105,33 +123,50 @@ class Socket:
         return packed
 
     def _remote(self, address: Address) -> tuple[bytes, int]:
-        """A destination as (4 or 16 bytes, port): a mapped one becomes IPv4."""
-        packed = self._address(address[0])
-        if packed[:12] == MAPPED and len(packed) == 16:
-            if self.v6only:
-                raise error(errno.ENETUNREACH, "an IPv6-only socket cannot reach an IPv4 address")
-            packed = packed[12:]
-        if not 0 <= address[1] <= 65535:
+        """A destination as (4 or 16 bytes, port), as packets carry it; the errno where there is no way to it."""
+        packed, port = _unmapped(self._address(address[0])), address[1]
+        if not 0 <= port <= 65535:
             raise OverflowError("port must be 0-65535.")
-        return packed, address[1]
-
-    def _local_part(self, packed: bytes) -> bytes:
-        return packed[12:] if len(packed) == 16 and packed[:12] == MAPPED else packed
+        bound = _unmapped(self.bound)
+        if len(packed) == 4 and self.is_ipv6 and (self.v6only or (len(bound) == 16 and bound != ANY_V6)):
+            raise error(errno.ENETUNREACH, "this IPv6 socket cannot reach an IPv4 address")
+        if len(packed) == 16 and len(bound) == 4:
+            raise error(errno.EAFNOSUPPORT, "the socket is bound to an IPv4 address")
+        if packed in (ANY_V4, ANY_V6):
+            packed = self.host.source_for(packed)  # "this host" (facts T10, U4)
+        if packed not in self.host.addresses and is_impossible_source(packed):
+            if packed == BROADCAST and not self.is_stream:
+                raise error(errno.EACCES, "broadcast")
+            raise error(errno.ENETUNREACH, f"no way to {address[0]}")  # MUST-46
+        return packed, port
 
     @property
     def local_address(self) -> bytes:
         """As packets carry it: 4 bytes for a mapped one."""
-        return self._local_part(self.laddr)
+        return _unmapped(self.laddr)
 
     def bind(self, address: Address) -> None:
         """Take a local address; port 0 lets the host choose one. EADDRINUSE by the rules of netemu.stack.ports."""
         packed, port = self._address(address[0]), address[1]
-        if self.name is not None or self.peer is not None:
-            raise error(errno.EINVAL, "the socket is bound already")
-        local = self._local_part(packed)
-        if local not in (ANY_V4, ANY_V6) and local not in self.host.addresses and not is_multicast(local):
+        if not 0 <= port <= 65535:
+            raise OverflowError("port must be 0-65535.")
+        local = _unmapped(packed)
+        if self.is_ipv6 and ((self.v6only and len(local) == 4) or (self.is_stream and packed[0] == 0xFF)):
+            raise error(errno.EINVAL, f"this socket cannot have {address[0]}")
+        any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
+        if not any_or_group and local not in self.host.addresses:
             raise error(errno.EADDRNOTAVAIL, f"{address[0]} is not an address of this host")
+        if 0 < port < UNPRIVILEGED and self.uid:
+            raise error(errno.EACCES, f"port {port} is for root (below {UNPRIVILEGED})")
+        if self.name is not None or self.is_busy:
+            raise error(errno.EINVAL, "the socket is bound already")
         self.host.ports_of(self).bind(self, packed, port)
+        self.bound, self.port_by_bind = packed, port > 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Connecting or connected: cannot be bound."""
+        return False
 
     def take_name(self, packed: bytes, name: Name) -> None:
         self.name, self.laddr, self.lport = name, packed, name.port
@@ -152,12 +187,14 @@ class Socket:
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         """The options that matter here; ENOPROTOOPT for others. ``value`` is an int (linger: seconds, or -1 for off)."""
+        if level == so.IPPROTO_IPV6 and not self.is_ipv6:
+            raise error(errno.ENOPROTOOPT, "an IPv4 socket")
         match level, option:
             case so.SOL_SOCKET, so.SO_REUSEADDR:
                 self.reuseaddr = bool(value)
             case so.SOL_SOCKET, so.SO_REUSEPORT:
                 self.reuseport = bool(value)
-            case so.IPPROTO_IPV6, so.IPV6_V6ONLY if self.is_ipv6:
+            case so.IPPROTO_IPV6, so.IPV6_V6ONLY:
                 if self.name is not None:
                     raise error(errno.EINVAL, "IPV6_V6ONLY must be set before bind")
                 self.v6only = bool(value)
@@ -166,7 +203,8 @@ class Socket:
                     raise error(errno.EINVAL, "a TTL is 1 to 255")
                 self.ttl = 64 if value == -1 else value
             case (so.IPPROTO_IP, so.IP_TOS) | (so.IPPROTO_IPV6, so.IPV6_TCLASS):
-                self.tos = value & 0xFF
+                value = 0 if value == -1 else value & 0xFF
+                self.tos = value & ~3 if self.is_stream else value  # TCP keeps the ECN bits to itself
             case _:
                 raise error(errno.ENOPROTOOPT, f"no socket option {level}/{option}")
 
@@ -188,29 +226,62 @@ class Socket:
         self.reuseaddr, self.reuseport, self.v6only = parent.reuseaddr, parent.reuseport, parent.v6only
         self.ttl, self.tos = parent.ttl, parent.tos
 
-    def _release(self) -> None:
-        """Give back the port and the place in the table."""
+    def _give_back_port(self) -> None:
         if self.name is not None:
             self.host.ports_of(self).release(self, self.name.port)
             self.name = None
+            self.port_by_bind = self.port_by_connect = False
+
+    def _release(self) -> None:
+        """Give back the port and the place in the table."""
+        self._give_back_port()
         self.host.unregister(self)
+
+
+def _unmapped(packed: bytes) -> bytes:
+    """An address as packets carry it: 4 bytes for an IPv4-mapped one."""
+    return packed[12:] if len(packed) == 16 and packed[:12] == MAPPED else packed
+
+
+def mapped(address: bytes, is_ipv6: bool) -> bytes:
+    """An address as a socket of this family has it."""
+    return MAPPED + address if is_ipv6 and len(address) == 4 else address
 
 
 class StreamSocket(Socket):
     """A TCP socket: fresh, listening, or one end of a connection."""
 
-    __slots__ = ("connection", "keepalive", "linger", "listener", "nodelay", "rcvbuf", "reported", "sndbuf")
+    __slots__ = (
+        "connected",
+        "connecting",
+        "connection",
+        "keepalive",
+        "linger",
+        "listener",
+        "nodelay",
+        "rcvbuf",
+        "read_shut",
+        "reported",
+        "sndbuf",
+        "soft_error",
+    )
     is_stream = True
 
     def __init__(self, host: Host, family: int = so.AF_INET, app: str = "", uid: int = 0) -> None:
         super().__init__(host, family, app, uid)
         self.connection: Connection | None = None
         self.listener: Listener | None = None
-        self.nodelay = self.keepalive = False
+        self.connecting = False
+        """connect was called, and has not yet told how it went."""
+        self.connected = False
+        """connect has told of success, or accept made the socket: it stays so until close, whatever becomes of the connection."""
+        self.nodelay = self.keepalive = self.read_shut = False
         self.linger = -1
         self.rcvbuf = self.sndbuf = 0
         self.reported = False
         """The connection's error was handed to the user."""
+        self.soft_error: tuple[int, int] | None = None
+        """errno of an ICMP error, and the connection's ``last_received`` then: what a timeout is blamed on (SHLD-25)."""
 
     @property
     def state_name(self) -> str:
@@ -222,24 +293,32 @@ class StreamSocket(Socket):
     def is_listening(self) -> bool:  # type: ignore[override]  # an attribute in the base, derived here
         return self.listener is not None
 
+    @property
+    def is_busy(self) -> bool:
+        return self.connection is not None and self.connection.state not in _ENDED
+
     # -- opening ----------------------------------------------------------------------------------------------------------
+
+    def bind(self, address: Address) -> None:
+        super().bind(address)
+        self.host.table.add_bound(self)
 
     def listen(self, backlog: int = SOMAXCONN) -> None:
         """Go to LISTEN; again: change the backlog. The check for conflicts runs once more (facts T1)."""
         if self.listener is not None:
             self.listener.set_backlog(backlog)
             return
-        if self.connection is not None:
+        if self.connecting or self.connected:
             raise error(errno.EINVAL, "the socket is connected")
+        self._disconnect()
         if self.name is None:
-            self.host.tcp.ports.bind(self, self.laddr, 0)
+            self.host.tcp.ports.bind(self, self.bound, 0)
+            self.host.table.add_bound(self)
         assert self.name is not None
-        listener = Listener(self, self.name, backlog)
-        self.listener = listener
         if self.host.tcp.ports.conflict(self, self.name) is not None:
-            self.listener = None
-            raise error(errno.EADDRINUSE, f"another socket listens on port {self.lport}")
-        self.host.table.add_listener(listener)
+            raise error(errno.EADDRINUSE, f"another socket holds port {self.lport}")
+        self.listener = Listener(self, self.name, backlog)
+        self.host.table.add_listener(self.listener)
 
     def accept(self) -> tuple[StreamSocket, Address]:
         """The next established connection; EAGAIN when none waits."""
@@ -248,27 +327,47 @@ class StreamSocket(Socket):
         if not self.listener.accepted:
             raise error(errno.EAGAIN)
         child = self.listener.accepted.popleft()
-        return child, child.getpeername()
+        assert child.peer is not None
+        return child, (shown(child.family, child.peer[0]), child.peer[1])
 
     def connect(self, address: Address) -> None:
-        """Begin a connection. EINPROGRESS; a WRITABLE event or an error tells how it went."""
-        if self.listener is not None:
+        """Begin a connection: EINPROGRESS. Called again it tells how it went: EALREADY, the error, or success; then EISCONN."""
+        if self.listener is not None or self.connected:
             raise error(errno.EISCONN)
-        if self.connection is not None:
-            state = self.connection.state
-            if state in (State.SYN_SENT, State.SYN_RECEIVED):
+        c = self.connection
+        if self.connecting and c is not None:
+            if c.state in _HANDSHAKE:
                 raise error(errno.EALREADY)
-            if state is not State.CLOSED:
-                raise error(errno.EISCONN)
-            self._raise_error()
-            self.connection = None
+            self.connecting = False
+            if c.state not in _ENDED:
+                self.connected = True
+                return
+            number = 0 if self.reported else c.error
+            self._disconnect()
+            raise error(number or errno.ECONNABORTED)
         remote, port = self._remote(address)
-        if remote in (ANY_V4, ANY_V6):
-            remote = self.host.source_for(remote)
-        if is_multicast(remote) or remote == b"\xff\xff\xff\xff":
-            raise error(errno.ENETUNREACH, "TCP connects to one host only")  # MUST-46
-        self.host.tcp.connect(self, remote, port)
+        self._disconnect()
+        unnamed = self.name is None
+        try:
+            self.host.tcp.connect(self, remote, port)
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            raise error(errno.EADDRNOTAVAIL, "all ephemeral ports are taken") from None
+        self.port_by_connect = unnamed
+        self.connecting = True
         raise error(errno.EINPROGRESS)
+
+    def _disconnect(self) -> None:
+        """Forget a connection that has ended, or never began."""
+        self.connection, self.peer, self.soft_error = None, None, None
+        self.laddr = self.bound
+
+    def getpeername(self) -> Address:
+        c = self.connection
+        if c is None or c.state is State.SYN_SENT or c.state in _ENDED:
+            raise error(errno.ENOTCONN)
+        return super().getpeername()
 
     # -- data -------------------------------------------------------------------------------------------------------------
 
@@ -279,7 +378,7 @@ class StreamSocket(Socket):
             raise error(errno.EPIPE)
         if c.state not in CAN_SEND:
             self._raise_error()
-            raise error(errno.EAGAIN if c.state in (State.SYN_SENT, State.SYN_RECEIVED) else errno.EPIPE)
+            raise error(errno.EAGAIN if c.state in _HANDSHAKE else errno.EPIPE)
         room = c.writable_bytes
         if not room:
             raise error(errno.EAGAIN)
@@ -301,7 +400,7 @@ class StreamSocket(Socket):
         if c.at_eof or limit == 0:
             return b""
         self._raise_error()
-        if c.state is State.CLOSED:
+        if c.state in _ENDED or self.read_shut:
             return b""
         raise error(errno.EAGAIN)
 
@@ -319,20 +418,32 @@ class StreamSocket(Socket):
         c = self.connection
         if c is None:
             return WRITABLE
-        bits = READABLE if c.received or c.fin_received or c.state is State.CLOSED else 0
-        return bits | (WRITABLE if c.state is State.CLOSED or (c.state in CAN_SEND and c.writable_bytes) else 0)
+        ended = c.state in _ENDED
+        bits = READABLE if c.received or c.fin_received or ended or self.read_shut else 0
+        return bits | (WRITABLE if ended or (c.state in CAN_SEND and c.writable_bytes) else 0)
 
     # -- closing ----------------------------------------------------------------------------------------------------------
 
     def shutdown(self, how: int) -> None:
-        """SHUT_WR sends a FIN. A listener goes back to CLOSED and may listen again."""
+        """SHUT_WR sends a FIN; SHUT_RD ends reading once all that is here is read. A listener goes back to CLOSED."""
+        if how not in (so.SHUT_RD, so.SHUT_WR, so.SHUT_RDWR):
+            raise error(errno.EINVAL)
         if self.listener is not None:
-            self._stop_listening()
+            if how != so.SHUT_WR:
+                self._stop_listening()
             return
         c = self.connection
-        if c is None or c.state in (State.CLOSED, State.TIME_WAIT):
+        if c is None or c.state in _ENDED:
             raise error(errno.ENOTCONN)
-        if how in (so.SHUT_WR, so.SHUT_RDWR):
+        if c.state is State.SYN_SENT:
+            c.shutdown_write()
+            self.host.wake(c)
+            c.error, self.connecting = errno.ECONNRESET, False
+            return
+        if how != so.SHUT_WR:
+            self.read_shut = True
+            self.host.notify(self, READABLE)
+        if how != so.SHUT_RD:
             c.shutdown_write()
             self.host.wake(c)
 
@@ -343,13 +454,13 @@ class StreamSocket(Socket):
         self._stop_listening()
         c = self.connection
         if c is not None:
-            if self.linger == 0 and c.state in (*CAN_SEND, State.FIN_WAIT_1, State.FIN_WAIT_2):
+            if self.linger == 0 and c.state in (*CAN_SEND, State.SYN_RECEIVED, State.FIN_WAIT_1, State.FIN_WAIT_2):
                 c.orphan = True
                 c.abort(Reset.LINGER)
             else:
                 c.close(self.host.now)
             self.host.wake(c)
-            if c.state not in (State.CLOSED, State.TIME_WAIT):
+            if c.state not in _ENDED:
                 self.on_event = None
                 return  # the connection keeps its place and its port until it has ended
         self._release()
@@ -364,8 +475,26 @@ class StreamSocket(Socket):
 
     def ended(self) -> None:
         """The host says: the connection has left the table."""
-        if self.connection is not None and self.connection.orphan:
+        c = self.connection
+        if c is None:
+            return
+        if c.close_reason is Close.TIMED_OUT and self.soft_error is not None and self.soft_error[1] == c.last_received:
+            c.error = self.soft_error[0]
+        elif c.close_reason is Close.RESET_BY_PEER and c.fin_received:
+            c.error = errno.EPIPE  # as Linux: the peer had said that it would send no more
+        if c.orphan:
             self._release()
+        elif not self.port_by_bind:
+            self._give_back_port()
+
+    def _give_back_port(self) -> None:
+        if self.name is not None:
+            self.host.table.remove_bound(self)
+        super()._give_back_port()
+
+    def _release(self) -> None:
+        super()._release()
+        self.connection = None  # it still points here, for captures; a cycle would outlive both
 
     def _stop_listening(self) -> None:
         """Reset what was not accepted, what is half open too (facts T9)."""
@@ -374,7 +503,7 @@ class StreamSocket(Socket):
             return
         self.host.table.remove_listener(listener)
         self.listener = None
-        for c in list(listener.half_open):
+        for c in sorted(listener.half_open, key=_flow):
             c.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
             self.host.wake(c)
         while listener.accepted:
@@ -384,6 +513,8 @@ class StreamSocket(Socket):
                 child.connection.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
                 self.host.wake(child.connection)
             child.close()
+        if not self.port_by_bind:
+            self._give_back_port()
 
     # -- options ----------------------------------------------------------------------------------------------------------
 
@@ -396,14 +527,18 @@ class StreamSocket(Socket):
             case so.SOL_SOCKET, so.SO_LINGER:
                 self.linger = value
             case so.SOL_SOCKET, so.SO_RCVBUF:
-                self.rcvbuf = max(2304, 2 * value)  # socket(7): the kernel doubles it
+                self.rcvbuf = buffer_size(value, RCVBUF_MIN)
             case so.SOL_SOCKET, so.SO_SNDBUF:
-                self.sndbuf = max(4608, 2 * value)
+                self.sndbuf = buffer_size(value, SNDBUF_MIN)
             case _:
                 super().setsockopt(level, option, value)
-        if self.connection is not None:
-            self.apply_options(self.connection)
-            self.host.wake(self.connection)
+        c = self.connection
+        if c is not None and c.state not in _ENDED:
+            self.apply_options(c)
+            template = c.template
+            if isinstance(template, Template) and (template.ttl, template.tos) != (self.ttl, self.tos):
+                c.template = _remarked(template, self.ttl, self.tos)  # MUST-48, MUST-49, SHLD-21
+            self.host.wake(c)
 
     def getsockopt(self, level: int, option: int) -> int:
         c = self.connection
@@ -439,6 +574,7 @@ class StreamSocket(Socket):
 
     def inherit(self, parent: Socket) -> None:
         super().inherit(parent)
+        self.connected = True
         if isinstance(parent, StreamSocket):
             self.nodelay, self.keepalive, self.linger = parent.nodelay, parent.keepalive, parent.linger
             self.rcvbuf, self.sndbuf = parent.rcvbuf, parent.sndbuf
@@ -452,20 +588,30 @@ class StreamSocket(Socket):
         return (c.received_bytes, len(c.sendbuf)) if c is not None else (0, 0)
 
 
+def _flow(c: Connection) -> bytes:
+    return c.flow
+
+
+def _remarked(old: Template, ttl: int, tos: int) -> Template:
+    size, flow = 16 if old.is_ipv6 else 4, old.flow
+    sport, dport = int.from_bytes(flow[-4:-2], "big"), int.from_bytes(flow[-2:], "big")
+    return Template(flow[:size], flow[size : 2 * size], sport, dport, ttl, tos, old.local)
+
+
 class DatagramSocket(Socket):
     """A UDP socket."""
 
-    __slots__ = ("_queue", "_queued", "error", "rcvbuf")
+    __slots__ = ("_queue", "_queued", "error", "rcvbuf", "sndbuf", "write_shut")
     is_stream = False
-    OVERHEAD = 768
-    """What a small datagram costs beside its bytes (facts U8)."""
 
     def __init__(self, host: Host, family: int = so.AF_INET, app: str = "", uid: int = 0) -> None:
         super().__init__(host, family, app, uid)
         self._queue: deque[tuple[bytes, bytes, int, bytes]] = deque()
         self._queued = 0
-        self.rcvbuf = SO_RCVBUF_DEFAULT
+        self.rcvbuf = self.sndbuf = SO_RCVBUF_DEFAULT
         self.error = 0
+        """errno of an ICMP error, to be reported once."""
+        self.write_shut = False
 
     @property
     def state_name(self) -> str:
@@ -476,58 +622,88 @@ class DatagramSocket(Socket):
         self.host.table.add_udp(self, name)
 
     def connect(self, address: Address) -> None:
-        """Fix the peer; only its datagrams are received from now on."""
+        """Fix the peer; only its datagrams are received from now on. A failure leaves everything as it was."""
+        self._autobind()
         remote, port = self._remote(address)
-        source = self.host.source_for(remote)
-        if self.name is None:
-            self.host.udp_ports.bind(self, self.laddr, 0)
+        local = _unmapped(self.bound)
+        if local in (ANY_V4, ANY_V6):
+            local = self.host.source_for(remote)
         self._disconnect()
-        if self.laddr in (ANY_V4, ANY_V6):
-            self.laddr = source
+        self.laddr = mapped(local, self.is_ipv6)
         self.peer = (remote, port)
-        self.host.table.udp_connected[self._flow()] = self
+        self.host.table.add_udp_connected(self, self._flow())
+
+    def _autobind(self) -> None:
+        """Linux gives a port to every socket that sends or connects, also where that fails then (facts U3)."""
+        if self.name is None:
+            try:
+                self.host.udp_ports.bind(self, self.laddr, 0)
+            except OSError:
+                raise error(errno.EAGAIN, "all ephemeral ports are taken") from None
 
     def _flow(self) -> bytes:
         assert self.peer is not None
-        return flow_key(self.peer[0], self._local_part(self.laddr), self.peer[1], self.lport)
+        return flow_key(self.peer[0], self.local_address, self.peer[1], self.lport)
 
     def _disconnect(self) -> None:
-        if self.peer is not None and self.host.table.udp_connected.get(self._flow()) is self:
-            del self.host.table.udp_connected[self._flow()]
+        if self.peer is not None:
+            self.host.table.remove_udp_connected(self, self._flow())
         self.peer = None
 
+    def getpeername(self) -> Address:
+        if self.peer is not None and not self.peer[1]:
+            raise error(errno.ENOTCONN)  # as Linux: connected to port 0 counts as not connected here
+        return super().getpeername()
+
+    def listen(self, backlog: int = 0) -> None:
+        raise error(errno.EOPNOTSUPP, "UDP sockets do not listen")
+
+    def accept(self) -> tuple[StreamSocket, Address]:
+        raise error(errno.EOPNOTSUPP, "UDP sockets do not accept")
+
+    def shutdown(self, how: int) -> None:
+        """SHUT_WR: no more sending. SHUT_RD changes nothing for a non-blocking socket (facts U2)."""
+        if how not in (so.SHUT_RD, so.SHUT_WR, so.SHUT_RDWR):
+            raise error(errno.EINVAL)
+        if self.peer is None:
+            raise error(errno.ENOTCONN)
+        self.write_shut = self.write_shut or how != so.SHUT_RD
+
     def send(self, data: Buffer) -> int:
+        self._autobind()
         if self.peer is None:
             raise error(errno.EDESTADDRREQ)
         return self._send(data, *self.peer, None)
 
     def sendto(self, data: Buffer, address: Address, source: bytes | None = None) -> int:
         """Send one datagram; ``source`` overrides the local address (what IP_PKTINFO does)."""
-        remote, port = self._remote(address)
-        if not port:
+        self._autobind()
+        if not address[1]:
             raise error(errno.EINVAL, "port 0 cannot be sent to")
-        return self._send(data, remote, port, source)
+        return self._send(data, *self._remote(address), source)
 
     def _send(self, data: Buffer, remote: bytes, port: int, source: bytes | None) -> int:
+        if self.write_shut:
+            raise error(errno.EPIPE)
         self._raise_error()
-        if self.name is None:
-            self.host.udp_ports.bind(self, self.laddr, 0)
         if len(data) > (65507 if len(remote) == 4 else 65527):
             raise error(errno.EMSGSIZE)
-        local = self._local_part(self.laddr)
         if source is None:
-            source = local if local not in (ANY_V4, ANY_V6) else self.host.source_for(remote)
-        if len(source) != len(remote):
-            raise error(errno.ENETUNREACH)
+            source = self.local_address
+            if source in (ANY_V4, ANY_V6) or len(source) != len(remote):
+                source = self.host.source_for(remote)
+        elif source not in self.host.addresses or len(source) != len(remote):
+            raise error(errno.ENETUNREACH, "not an address of this host")
         self.host.send_udp(source, remote, self.lport, port, data, self.ttl, self.tos)
         return len(data)
 
     def receive(self, data: bytes, src: bytes, sport: int, dst: bytes) -> bool:
         """The host delivers a datagram; False when the buffer is full. An empty queue takes any one."""
-        if self._queue and self._queued + len(data) + self.OVERHEAD > self.rcvbuf:
+        charge = datagram_charge(len(data))
+        if self._queue and self._queued + charge > self.rcvbuf:
             return False
         self._queue.append((data, src, sport, dst))
-        self._queued += len(data) + self.OVERHEAD
+        self._queued += charge
         return True
 
     def recvfrom(self, limit: int) -> tuple[bytes, Address]:
@@ -541,8 +717,11 @@ class DatagramSocket(Socket):
         if not self._queue:
             raise error(errno.EAGAIN)
         data, src, sport, dst = self._queue.popleft()
-        self._queued -= len(data) + self.OVERHEAD
+        self._queued -= datagram_charge(len(data))
         return data[:limit], (shown(self.family, src), sport), dst
+
+    def recv(self, limit: int) -> bytes:
+        return self.recvmsg(limit)[0]
 
     def _raise_error(self) -> None:
         if self.error:
@@ -554,7 +733,9 @@ class DatagramSocket(Socket):
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         if (level, option) == (so.SOL_SOCKET, so.SO_RCVBUF):
-            self.rcvbuf = max(2304, 2 * value)
+            self.rcvbuf = buffer_size(value, RCVBUF_MIN)
+        elif (level, option) == (so.SOL_SOCKET, so.SO_SNDBUF):
+            self.sndbuf = buffer_size(value, SNDBUF_MIN)
         else:
             super().setsockopt(level, option, value)
 
@@ -564,6 +745,8 @@ class DatagramSocket(Socket):
             return pending
         if (level, option) == (so.SOL_SOCKET, so.SO_RCVBUF):
             return self.rcvbuf
+        if (level, option) == (so.SOL_SOCKET, so.SO_SNDBUF):
+            return self.sndbuf
         return super().getsockopt(level, option)
 
     def close(self) -> None:
@@ -577,3 +760,8 @@ class DatagramSocket(Socket):
     @property
     def queues(self) -> tuple[int, int]:
         return self._queued, 0
+
+
+def datagram_charge(size: int) -> int:
+    """What a queued datagram of ``size`` bytes takes of SO_RCVBUF: the kernel's buffer for it, as measured (facts U8)."""
+    return 832 if size <= 196 else 256 + (1 << (size + 379).bit_length())

@@ -21,9 +21,12 @@ def checksum(data: Buffer, initial: int = 0) -> int:
 
     UDP must send 0xFFFF where this returns 0, since 0 there means 'no checksum' (RFC 768).
     """
-    return -(fold(data) + initial) % 65535
+    value = -(fold(data) + initial) % 65535
+    if not value and not initial and not any(data):
+        return 0xFFFF  # the complement of zero: a sum is zero only over nothing but zeros (an echo reply can be that)
+    return value
 
 
 def is_valid(data: Buffer, initial: int = 0) -> bool:
-    """True when ``data``, its checksum field included, sums to zero with ``initial``."""
-    return (fold(data) + initial) % 65535 == 0
+    """True when ``data``, its checksum field included, sums to 'all ones' with ``initial``; nothing but zeros does not."""
+    return (fold(data) + initial) % 65535 == 0 and (initial > 0 or any(data))

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 TCP, UDP, ICMP, ICMPV6, IGMP = 6, 17, 1, 58, 2
 
+MAPPED = bytes(10) + b"\xff\xff"
+"""The prefix of IPv4-mapped IPv6 addresses (RFC 4291 2.5.5.2); they are never on the wire."""
+
 
 class IpPacket(NamedTuple):
     """The validated header of an IP packet. Addresses are 4 or 16 bytes."""
@@ -40,9 +43,11 @@ def pseudo_sum(src: bytes, dst: bytes, protocol: int, length: int) -> int:
 
 
 def text(address: bytes) -> str:
-    """'198.18.0.2' or '2001:2::2'."""
+    """'198.18.0.2', '2001:2::2', or '::ffff:198.18.0.2' for an IPv4-mapped one (RFC 5952 section 5)."""
     if len(address) == 4:
         return ".".join(map(str, address))
+    if address[:12] == MAPPED:
+        return "::ffff:" + ".".join(map(str, address[12:]))
     return str(ipaddress.IPv6Address(address))
 
 
@@ -52,7 +57,7 @@ def parse_address(address: str) -> bytes:
 
 
 def text_port(address: bytes, port: int) -> str:
-    """'198.18.0.2:80' or '[2001:2::2]:80'; a wildcard address or port prints as '*' does not: 0.0.0.0 and [::] do."""
+    """'198.18.0.2:80' or '[2001:2::2]:80'; port 0 prints as '*'."""
     host = text(address) if len(address) == 4 else f"[{text(address)}]"
     return f"{host}:{port or '*'}"
 
@@ -64,6 +69,6 @@ def is_multicast(address: bytes) -> bool:
 def is_impossible_source(address: bytes) -> bool:
     """Multicast, broadcast, unspecified, loopback, reserved: never a source on the wire (RFC 1122 3.2.1.3, RFC 4291)."""
     if len(address) == 16:
-        # RFC 4291 2.5.2, 2.5.3, 2.7, and v4-mapped ones, which are never on the wire
-        return address[0] == 0xFF or address[:15] == bytes(15) or address[:12] == bytes(10) + b"\xff\xff"
+        # RFC 4291 2.5.2, 2.5.3, 2.7
+        return address[0] == 0xFF or address[:15] == bytes(15) or address[:12] == MAPPED
     return address[0] >= 224 or address[0] in (0, 127)

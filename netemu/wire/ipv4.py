@@ -65,3 +65,11 @@ def header(
     """A header without options for ``length`` bytes of payload; ``fragment`` is the word of flags and offset / 8."""
     bare = HEADER.pack(0x45, tos, SIZE + length, ident, fragment, ttl, protocol, 0, src, dst)
     return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+
+
+def unfragmented(head: bytes, length: int) -> bytes:
+    """The header, options and all, of a whole packet with ``length`` bytes behind it, from that of its first fragment."""
+    bare = b"".join(
+        (head[:2], (len(head) + length).to_bytes(2, "big"), head[4:6], bytes(2), head[8:10], bytes(2), head[12:])
+    )
+    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]

@@ -30,11 +30,12 @@ def parse(data: Buffer, ip: IpPacket, checked: bool = False) -> Datagram | Drop:
     if length < SIZE or length > ip.end - ip.start:
         return Drop.BAD_UDP  # a shorter length than IP's is cut to (as Linux does), a longer one is a lie
     body = bytes(data[ip.start : ip.start + length])
-    if total == 0:
-        if ip.version == 6:
-            return Drop.BAD_UDP_CHECKSUM  # RFC 8200 8.1
-    elif not checked and not is_valid(body, pseudo_sum(ip.src, ip.dst, UDP, length)):
-        return Drop.BAD_UDP_CHECKSUM
+    if not checked:
+        if total == 0:
+            if ip.version == 6:
+                return Drop.BAD_UDP_CHECKSUM  # RFC 8200 8.1
+        elif not is_valid(body, pseudo_sum(ip.src, ip.dst, UDP, length)):
+            return Drop.BAD_UDP_CHECKSUM
     return Datagram(sport, dport, body[SIZE:])
 
 
