@@ -21,7 +21,6 @@ from netemu.cli.common import (
     Seed,
     TunName,
     python_command,
-    warn,
 )
 from netemu.runtime.errors import RuntimeFailure
 
@@ -54,7 +53,7 @@ def run(
       netemu run -- sh -c 'echo hello | nc -N 198.18.0.2 7; netemu ss -a'
       netemu run -- bash                                   # look around
     """
-    from netemu.cli.settings import Settings, build_config, read_file, warnings
+    from netemu.cli.settings import Settings, build_config, read_file
 
     settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, None, no_offload)
     settings = settings.over(read_file(config)) if config else settings
@@ -62,8 +61,6 @@ def run(
         settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or "netemu0"
     checked = build_config(settings)
     if not inside:
-        for warning in warnings(checked):
-            warn(warning)
         enter_private_namespace()
 
     from netemu.runtime.instance import run_command

@@ -85,16 +85,6 @@ def build_config(settings: Settings) -> InstanceConfig:
     )
 
 
-def warnings(config: InstanceConfig) -> list[str]:
-    """What will run, but perhaps not as meant; one line each."""
-    networks = [ip_interface(text).network for text in config.host_addresses]
-    return [
-        f"{address} is in the prefix of no --host-addr: give one that has it, or run `ip route add {address} dev {config.tun}`"
-        for address in map(ip_address, config.addresses)
-        if not any(address in network for network in networks)
-    ]
-
-
 def _explain(error: Exception) -> str:
     """msgspec's and tomllib's words, in the words of a person with a file before him."""
     text, _, where = str(error).replace(" | null", "").partition(" - at `$.")

@@ -20,7 +20,6 @@ from netemu.cli.common import (
     Pcap,
     Seed,
     TunName,
-    warn,
 )
 
 if TYPE_CHECKING:
@@ -68,12 +67,10 @@ def up(
       mtu = 9000
       app = ["web=http:8080,root=/srv/www"]
     """
-    from netemu.cli.settings import Settings, build_config, read_file, warnings
+    from netemu.cli.settings import Settings, build_config, read_file
 
     settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns)
     checked = build_config(settings.over(read_file(config)) if config else settings)
-    for warning in warnings(checked):
-        warn(warning)
     if detach:
         return run_detached(checked)
 

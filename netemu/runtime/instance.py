@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING
+from ipaddress import ip_address, ip_interface
 
 import msgspec
 
@@ -30,9 +30,6 @@ from netemu.stack.host import Host
 from netemu.stack.streams import serve_datagrams, serve_stream
 from tun import Tun, TunError
 
-if TYPE_CHECKING:
-    from netemu.runtime.control import ControlServer
-
 GRACE = 0.2
 """Seconds that open connections get to hear of the end."""
 
@@ -50,7 +47,6 @@ class Instance:
             self._undo = undo.pop_all()
         self._stopping = asyncio.Event()
         self.failure: str | None = None
-        self._server: ControlServer | None = None
 
     def _set_up(self, undo: contextlib.ExitStack) -> None:
         config = self.config
@@ -60,13 +56,12 @@ class Instance:
         undo.callback(self.directory.release)
         self.tun = Tun(config.tun, mtu=config.mtu, offload=config.offload, netns=config.netns)
         undo.callback(self.tun.close)
-        self.tun.configure(config.host_addresses)
+        self.tun.configure(config.host_addresses, _routes(config))
         capture = None
         if config.pcap:
             owner = (target.uid, target.gid) if target else None
             capture = FileCapture(config.pcap, self.tun.name, warn, owner)
             undo.callback(capture.close)
-        self.user = drop_root(config.user) or _user_name()
         self.started = time.time()
         self.host = Host(config.addresses, mtu=config.mtu, seed=config.seed, offload=self.tun.offload)
         self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
@@ -75,6 +70,12 @@ class Instance:
             self.engine.taps.append(capture)
         self._apps = [(spec, make_app(spec, self.engine)) for spec in config.apps]
         self._serve()
+        from netemu.runtime.control import (
+            ControlServer,  # while root can read the interpreter's files, and the user may not
+        )
+
+        self._server = ControlServer(self, self.directory.socket)
+        self.user = drop_root(config.user) or _user_name()
 
     def _serve(self) -> None:
         for spec, app in self._apps:
@@ -89,15 +90,12 @@ class Instance:
 
     async def serve(self, on_ready: Callable[[Status], None], until: Awaitable[object] | None = None) -> None:
         """Run until stop(), a signal, the device's failure or, if given, the end of ``until``."""
-        from netemu.runtime.control import ControlServer  # aiohttp takes its time: the host answers meanwhile
-
         loop = asyncio.get_running_loop()
         assert isinstance(loop, DeviceLoop)
         driver = Driver(self.engine, self.tun, loop, self._device_failed)
         driver.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
-        self._server = ControlServer(self, self.directory.socket)
         try:
             await self._server.start()
             self.directory.write_info(msgspec.json.encode(self.status()))
@@ -119,8 +117,7 @@ class Instance:
             self.host.shutdown()
             driver.kick()
         driver.stop()
-        if self._server is not None:
-            await self._server.stop()
+        await self._server.stop()
 
     def close(self) -> None:
         """Give everything back: capture, TUN, directory."""
@@ -252,6 +249,12 @@ def _report(instance: Instance) -> int:
         warn(instance.failure)
         return 1
     return 0
+
+
+def _routes(config: InstanceConfig) -> list[str]:
+    """A route for each address of the host that no prefix of the kernel's end covers."""
+    networks = [ip_interface(text).network for text in config.host_addresses]
+    return [a for a in config.addresses if not any(ip_address(a) in network for network in networks)]
 
 
 def _user_name() -> str:

@@ -10,7 +10,7 @@ import pytest
 from netemu.apps.base import UsageError
 from netemu.apps.registry import DEFAULT_APPS
 from netemu.cli import main
-from netemu.cli.settings import Settings, build_config, read_file, warnings
+from netemu.cli.settings import Settings, build_config, read_file
 from netemu.runtime.errors import RuntimeFailure
 
 
@@ -20,7 +20,6 @@ def test_defaults() -> None:
     assert config.addresses == ("198.18.0.2", "2001:2::2")
     assert config.host_addresses == ("198.18.0.1/24", "2001:2::1/64")
     assert config.apps == DEFAULT_APPS
-    assert warnings(config) == []
 
 
 @pytest.mark.parametrize(
@@ -94,13 +93,6 @@ def test_the_tun_is_called_like_the_instance() -> None:
 def test_a_family_without_an_emulated_address_gets_none_on_the_machines_side() -> None:
     config = build_config(Settings(addr=["198.18.0.9"], mtu=600))
     assert config.host_addresses == ("198.18.0.1/24",)
-
-
-def test_an_address_that_nothing_routes_to_is_warned_about() -> None:
-    config = build_config(Settings(addr=["198.18.0.2", "10.9.0.2"]))
-    assert warnings(config) == [
-        "10.9.0.2 is in the prefix of no --host-addr: give one that has it, or run `ip route add 10.9.0.2 dev netemu0`"
-    ]
 
 
 def test_a_file_has_the_options_keys_and_yields_to_them(tmp_path: Path) -> None:
