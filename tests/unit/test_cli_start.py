@@ -109,14 +109,6 @@ def test_what_to_type_names_an_instance_of_another_name() -> None:
     assert "netemu ss -a --name two" in welcome(status)
 
 
-def test_an_address_without_a_route_is_warned_about(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pretend(monkeypatch, run=lambda config, on_ready: 0)
-    assert main(["up", "--addr", "10.9.0.2"]) == 0
-    assert capsys.readouterr().err.startswith("netemu: 10.9.0.2 is in the prefix of no --host-addr")
-
-
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
