@@ -15,6 +15,7 @@ from netemu.wire.tcp import MASK, NO_OPTIONS, NOP_NOP_TIMESTAMP, Segment, emit_o
 _V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 and a TCP header in one; the 12 bytes are addresses and ports
 _V6 = Struct(">IHBB36sIIHHHH")
 _TIMESTAMPS = Struct(">III")
+_FIVE_WORDS, _EIGHT_WORDS = 5 << 12, 8 << 12  # data offsets, as they stand beside the flags
 _CSUM_OFFSET = 16
 
 
@@ -38,10 +39,10 @@ class Template:
             seg.options is NO_OPTIONS and seg.ts_val is not None
         ):  # emit_options in short: 0.3 us for nearly every segment
             options = _TIMESTAMPS.pack(NOP_NOP_TIMESTAMP, seg.ts_val, seg.ts_ecr)
+            length, offset_flags = 32 + seg.length, _EIGHT_WORDS | seg.flags
         else:
             options = emit_options(seg)
-        length = 20 + len(options) + seg.length
-        offset_flags = (5 + (len(options) >> 2)) << 12 | seg.flags
+            length, offset_flags = 20 + len(options) + seg.length, _FIVE_WORDS + (len(options) << 10) | seg.flags
         partial = (self._pseudo + length) % 65535
         seq, ack, wnd, urg = seg.seq & MASK, seg.ack & MASK, seg.wnd, seg.urg
         if self.is_ipv6:

@@ -80,14 +80,9 @@ class Stream:
     def _read(self) -> None:
         c = self._connection
         while c.received and self._reading and not self._closing:
-            waiting, c.received = c.received, []
-            for index, data in enumerate(waiting):
-                c.received_bytes -= len(data)
-                self._protocol.data_received(data)
-                if not self._reading or self._closing:
-                    rest = waiting[index + 1 :]
-                    c.received = rest + c.received
-                    break
+            data = c.received.pop(0)  # a handful at most: the list is as long as a batch
+            c.received_bytes -= len(data)
+            self._protocol.data_received(data)
         if self._closing:
             return
         receiver.consider_window_update(c)
