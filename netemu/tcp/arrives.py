@@ -43,7 +43,7 @@ def segment_arrives(c: Connection, seg: Segment, now: int) -> Reason:
         and (not c.ts_on or (seg.ts_val is not None and not (seg.ts_val - c.ts_recent) & HALF))
     ):
         # Header prediction (Van Jacobson): what a healthy connection gets; all checks below would pass. Saves a third.
-        if seg.ts_val is not None and seq <= c.last_ack_sent:
+        if seg.ts_val is not None and seq == c.last_ack_sent:  # as _record_timestamp
             c.ts_recent, c.ts_recent_at = seg.ts_val, now
         c.last_received = now
         _take_ack(c, seg, now)
@@ -55,6 +55,9 @@ def segment_arrives(c: Connection, seg: Segment, now: int) -> Reason:
         return _in_syn_sent(c, seg, now)
     if c.state is State.CLOSED:
         return Drop.CONNECTION_CLOSED
+    if c.state is State.TIME_WAIT:  # for a moment; then a TimeWait stands in for it
+        c.ack_now = c.ack_now or bool(seg.flags & FIN)
+        return Drop.TIME_WAIT_IGNORED
     return (
         _check_timestamp(c, seg, now)
         or _check_sequence(c, seg, now)
@@ -86,6 +89,7 @@ def _in_syn_sent(c: Connection, seg: Segment, now: int) -> Reason:
     if not flags & ACK:  # simultaneous open: our SYN goes again, with an ACK
         c.move(Event.SYN)
         c.send_syn = True
+        c.timed_end = 0  # Karn
         return _TAKEN
     _syn_acknowledged(c, seg, now)
     c.ack_now = True
@@ -102,11 +106,11 @@ def learn_from_syn(c: Connection, seg: Segment, now: int) -> None:
     c.rcv_nxt = c.last_ack_sent = seg.seq + 1
     c.rcv_up = c.rcv_nxt
     c.peer_mss = max(MIN_MSS, options.mss) if options.mss else c.default_mss
-    if options.wscale is not None and c.config.window_scaling:
+    if options.wscale is not None and c.wscale_ok:
         c.snd_wscale = min(options.wscale, 14)  # RFC 7323 2.3: 14 is the most
-        c.rcv_wscale = receiver.scale_for(c.rcvbuf)
     else:
         c.wscale_ok = False
+        c.rcv_wscale = 0
     c.ts_on = c.ts_on and seg.ts_val is not None
     if seg.ts_val is not None:
         c.ts_recent, c.ts_recent_at = seg.ts_val, now
@@ -154,63 +158,79 @@ def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
 
 
 def _check_timestamp(c: Connection, seg: Segment, now: int) -> Drop | None:
-    """PAWS and the update of TS.Recent (RFC 7323 5.3).
+    """PAWS (RFC 7323 5.3 R1).
 
     DEVIATION: a segment without the option that was agreed on passes, where RFC 7323 3.2 says SHOULD drop; middleboxes strip
     options, and Linux lets it pass too.
     """
-    if not c.ts_on or seg.ts_val is None:
+    if not c.ts_on or seg.ts_val is None or seg.flags & RST or not (seg.ts_val - c.ts_recent) & HALF:
         return None
-    older = (seg.ts_val - c.ts_recent) & HALF
-    if older and now - c.ts_recent_at < PAWS_IDLE_LIMIT and not seg.flags & RST:
-        _challenge(c, seg, now)
-        return Drop.PAWS
-    if seg.seq <= c.last_ack_sent and not seg.flags & RST:
+    if now - c.ts_recent_at >= PAWS_IDLE_LIMIT:
+        return None
+    _acknowledge_again(c, seg, now)
+    return Drop.PAWS
+
+
+def _record_timestamp(c: Connection, seg: Segment, now: int) -> None:
+    """TS.Recent: the timestamp of the segment that begins where the last ACK ended, or before (RFC 7323 4.3, 5.3 R3)."""
+    if seg.ts_val is not None and seg.seq <= c.last_ack_sent and not seg.flags & RST:
         c.ts_recent, c.ts_recent_at = seg.ts_val, now
-    return None
 
 
 def _check_sequence(c: Connection, seg: Segment, now: int) -> Reason | None:
     """First, check sequence number: some of the segment must lie in the receive window."""
-    seq, end, left, right = seg.seq, seg.end, c.rcv_nxt, c.rcv_adv
+    seq, end, left, right, flags = seg.seq, seg.end, c.rcv_nxt, c.rcv_adv, seg.flags
+    if flags & SYN and seq == c.irs and c.snd_una == c.iss:
+        return _syn_again(c, seg, now)
     if end == seq:
-        acceptable = seq == left if right == left else left <= seq < right
-    elif right == left:
-        # nothing is acceptable, but valid ACKs, URGs and RSTs are to be processed (3.10.7.4, MUST-66)
-        acceptable = False
-        if seq == left and not seg.flags & SYN:
-            if seg.flags & RST:
-                return None
-            c.ack_now = True
-            if not seg.flags & ACK:
-                return Drop.NO_ACK
-            if seg.flags & URG:
-                receiver.urgent_arrives(c, seg)
-            return _check_ack(c, seg, now) or Drop.WINDOW_FULL
-    else:
+        # DEVIATION: the right edge counts, as everywhere but in RFC 9293's table 6: a peer that has filled the window sends its
+        # ACKs from there. A RST is held to the letter (RFC 5961 3.2).
+        acceptable = left <= seq < right or seq == left or (seq == right and not flags & RST)
+    elif right > left:
         acceptable = seq < right and end > left
+    elif seq == left and not flags & SYN and (flags & RST or not seg.length):
+        # DEVIATION: a FIN alone is taken even if the window is closed. It needs no buffer, and as long as it is not taken the
+        # peer's ACKs, whose numbers lie behind it, are not acceptable.
+        acceptable = True
+    elif seq <= left < end and not flags & (SYN | RST):
+        return _into_closed_window(c, seg, now)
+    else:
+        acceptable = False
     if acceptable:
         c.last_received = now
+        _record_timestamp(c, seg, now)
         return None
-    if seg.flags & RST:
+    if flags & RST:
         return Drop.RST_OUTSIDE_WINDOW
-    if c.state is State.SYN_RECEIVED and seg.flags & SYN and seq == c.irs:
-        if seg.flags & ACK and seg.ack == c.snd_nxt and c.opened_by is Event.ACTIVE_OPEN:
-            # simultaneous open, figure 7: the SYN is old, but the ACK with it completes the handshake
-            seg.seq += 1
-            seg.flags &= ~SYN
-            return None
-        c.send_syn = True  # the peer's SYN again: our SYN-ACK was lost
-        c.timed_end = 0
-        return Drop.DUPLICATE
-    if end <= left:
-        # old: what it acknowledges may still be news, e.g. a retransmission that crossed our ACK
+    if end <= left:  # old, e.g. a retransmission that crossed our ACK, or a probe: a sign of life
         c.last_received = now
         c.keepalive_probes_sent = 0
-        _challenge(c, seg, now)
-        return Drop.DUPLICATE if seg.length else Drop.OUTSIDE_WINDOW
-    _challenge(c, seg, now)
-    return Drop.OUTSIDE_WINDOW
+    _acknowledge_again(c, seg, now)
+    return Drop.DUPLICATE if seq < end <= left else Drop.OUTSIDE_WINDOW
+
+
+def _syn_again(c: Connection, seg: Segment, now: int) -> Reason | None:
+    """The peer's SYN, once more, before ours is acknowledged."""
+    c.last_received = now
+    if seg.flags & ACK and seg.ack == c.iss + 1 and c.opened_by is Event.ACTIVE_OPEN:
+        # simultaneous open, figure 7: the SYN is old, but the ACK with it completes the handshake
+        seg.seq += 1
+        seg.flags &= ~SYN
+        seg.wnd >>= c.snd_wscale  # a SYN's window is not scaled (RFC 7323 2.2); what follows will scale it
+        return None
+    c.send_syn = True  # our SYN-ACK was lost
+    c.timed_end = 0  # Karn
+    return Drop.DUPLICATE
+
+
+def _into_closed_window(c: Connection, seg: Segment, now: int) -> Reason:
+    """Text that finds no room. 'Special allowance should be made to accept valid ACKs, URGs, and RSTs' (3.10.7.4, MUST-66)."""
+    c.last_received = now
+    c.ack_now = True
+    verdict = _check_ack(c, seg, now)
+    if verdict is None and seg.flags & URG and c.state in CAN_RECEIVE:
+        receiver.urgent_arrives(c, seg)
+    return verdict or Drop.WINDOW_FULL
 
 
 def _check_reset(c: Connection, seg: Segment, now: int) -> Reason | None:
@@ -218,12 +238,12 @@ def _check_reset(c: Connection, seg: Segment, now: int) -> Reason | None:
     if not seg.flags & RST:
         return None
     if seg.seq != c.rcv_nxt:
-        _challenge(c, seg, now)
+        _challenge(c, now)
         return Drop.RST_CHALLENGED
     if c.state is State.SYN_RECEIVED and c.opened_by is Event.ACTIVE_OPEN:
         c.end(Close.REFUSED)
-    elif c.state in (State.CLOSING, State.LAST_ACK):
-        c.end(Close.NORMAL if c.orphan else Close.RESET_BY_PEER)
+    elif c.state in (State.CLOSING, State.LAST_ACK) and c.snd_una == c.fin_seq:
+        c.end(Close.NORMAL)  # both sides had all that was to come
     else:
         c.end(Close.RESET_BY_PEER)
     return _TAKEN
@@ -235,8 +255,8 @@ def _check_syn(c: Connection, seg: Segment, now: int) -> Drop | None:
         return None
     if c.state is State.SYN_RECEIVED and c.opened_by is Event.PASSIVE_OPEN:
         c.end(Close.RESET_BY_PEER)  # "return to the LISTEN state": the listener is still there
-        return Drop.SYN_CHALLENGED
-    _challenge(c, seg, now)
+    else:
+        _challenge(c, now)
     return Drop.SYN_CHALLENGED
 
 
@@ -253,10 +273,10 @@ def _check_ack(c: Connection, seg: Segment, now: int) -> Reason | None:
             return Drop.ACCEPT_QUEUE_FULL  # as Linux: not heard; the SYN-ACK goes again later
         _syn_acknowledged(c, seg, now)
     elif ack > c.snd_nxt:
-        _challenge(c, seg, now)
+        _challenge(c, now)
         return Drop.BAD_ACK
     elif ack < c.snd_una - c.snd_max_wnd:
-        _challenge(c, seg, now)
+        _challenge(c, now)
         return Drop.OLD_ACK  # RFC 5961 5.2
     _take_ack(c, seg, now)
     if c.state in FIN_QUEUED and c.snd_una > c.fin_seq:
@@ -302,10 +322,8 @@ def _advance(c: Connection, seg: Segment, acked: int, now: int) -> None:
         c.snd_up = ack
     if ack == c.snd_nxt:
         c.deadline_rtx = NEVER  # RFC 6298 5.2
-        c.rtt.answered()
-    else:
-        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.3
-        c.persist = False
+    elif c.recovery.partial_acks <= 1:
+        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.3; in fast recovery only once (RFC 6582 3.2 step 3)
     c.events |= WRITABLE
 
 
@@ -313,12 +331,16 @@ def _window_changed(c: Connection, wnd: int, now: int) -> None:
     was, c.snd_wnd = c.snd_wnd, wnd
     if wnd > c.snd_max_wnd:
         c.snd_max_wnd = wnd
-    if wnd and c.persist:
+    if was or not wnd:
+        return
+    # it opens: the time of probing is over
+    c.send_probe = False
+    if c.persist:
         c.persist = False
         c.deadline_rtx = NEVER
         c.rtt.answered()
         c.retransmits = 0
-    elif wnd and not was and c.snd_nxt > c.snd_una:
+    elif c.snd_nxt > c.snd_una:
         c.rtt.answered()  # it had shrunk to nothing over what is outstanding: do not sit out the backed-off timer
         c.deadline_rtx = min(c.deadline_rtx, now + c.rtt.rto)
 
@@ -329,9 +351,7 @@ def _take_text(c: Connection, seg: Segment, now: int) -> Reason:
     if not (seg.length or flags & (FIN | URG)):
         return _TAKEN
     if c.state not in CAN_RECEIVE:
-        if c.state is State.TIME_WAIT or seg.end <= c.rcv_nxt:
-            c.ack_now = True
-        return Drop.DUPLICATE
+        return Drop.DUPLICATE  # there is nothing behind the peer's FIN
     if c.orphan and seg.seq + seg.length > c.rcv_nxt:
         c.abort(Reset.DATA_AFTER_CLOSE)  # SHLD-3: nobody will ever read it
         return Drop.DATA_AFTER_CLOSE
@@ -343,16 +363,22 @@ def _take_text(c: Connection, seg: Segment, now: int) -> Reason:
 # -- answers ----------------------------------------------------------------------------------------------------------------
 
 
-def _challenge(c: Connection, seg: Segment, now: int) -> None:
-    """Answer with an ACK that says where we are: rate limited, so that two stacks cannot ping-pong (RFC 5961 section 7).
-
-    Data is always answered, as in Linux: it cannot be part of an ACK loop, and the peer may only have lost our ACK.
-    """
-    if seg.length and not seg.flags & SYN:
-        c.ack_now = True
-    elif now - c.last_challenge >= c.config.challenge_interval:
+def _challenge(c: Connection, now: int) -> None:
+    """Ask 'was that you?' with an ACK; rate limited, or two stacks could ask each other without end (RFC 5961 section 7)."""
+    if now - c.last_challenge >= c.config.challenge_interval:
         c.last_challenge = now
         c.ack_now = True
+
+
+def _acknowledge_again(c: Connection, seg: Segment, now: int) -> None:
+    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK> for a segment that is not acceptable.
+
+    Text and FIN are always answered, as in Linux: they are no part of an ACK loop, and the peer may only have lost our ACK.
+    """
+    if seg.end != seg.seq and not seg.flags & SYN:
+        c.ack_now = True
+    else:
+        _challenge(c, now)
 
 
 def _answer_with_reset(c: Connection, seg: Segment) -> None:

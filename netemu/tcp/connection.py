@@ -80,6 +80,7 @@ class Connection:
         "path_mss",
         "peer_mss",
         "persist",
+        "probed_at",
         "queued",
         "quick_acks",
         "rcv_adv",
@@ -95,7 +96,6 @@ class Connection:
         "retransmits",
         "rtt",
         "sack_ok",
-        "send_keepalive",
         "send_probe",
         "send_syn",
         "sendbuf",
@@ -181,14 +181,16 @@ class Connection:
         self.ts_offset = ts_offset
         self.ts_recent = self.ts_recent_at = 0
         # what transmit owes the peer
-        self.send_syn = self.ack_now = self.send_probe = self.send_keepalive = False
+        self.send_syn = self.ack_now = self.send_probe = False
         self.reset_with: Reset | None = None
         self.handshake_reset: int | None = None  # sequence number of a RST for a wrong ACK
         self.override = False  # the timer against silly windows expired: send what fits
         # timers: when they expire
         self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
         self.persist = False
-        """deadline_rtx is the persist timer (a closed window), not the retransmission timer."""
+        """deadline_rtx is the persist timer (a closed or silly window), not the retransmission timer."""
+        self.probed_at = 0
+        """When deadline_rtx last expired."""
         self.keepalive = False
         self.keepalive_probes_sent = 0
         self.last_challenge = -(1 << 60)
@@ -199,12 +201,19 @@ class Connection:
 
     def open_active(self, now: int) -> None:
         """Send a SYN (RFC 9293 3.10.1)."""
+        self._choose_scale()
         self._open(Event.ACTIVE_OPEN, now)
 
     def open_passive(self, syn: Segment, now: int) -> None:
         """Answer a SYN that a listener got (RFC 9293 3.10.7.2)."""
+        self._choose_scale()
         arrives.learn_from_syn(self, syn, now)
         self._open(Event.PASSIVE_OPEN, now)
+
+    def _choose_scale(self) -> None:
+        """Once and for all (RFC 7323 2.2), whatever becomes of the buffer later."""
+        if self.wscale_ok:
+            self.rcv_wscale = receiver.scale_for(self.rcvbuf)
 
     def _open(self, how: Event, now: int) -> None:
         self.opened_by = how
@@ -244,6 +253,11 @@ class Connection:
     def writable_bytes(self) -> int:
         return max(0, self.sndbuf - len(self.sendbuf))
 
+    @property
+    def urgent_bytes(self) -> int:
+        """How much of what the application has yet to read is urgent, arrived or announced (MUST-33)."""
+        return max(0, self.rcv_up - (self.rcv_nxt - self.fin_received - self.received_bytes))
+
     def write_urgent(self, data: Buffer) -> None:
         """Queue bytes and point the urgent pointer behind them (RFC 9293 3.8.5)."""
         self.write(data)
@@ -277,9 +291,11 @@ class Connection:
 
     def close(self, now: int) -> None:
         """The application is done in both directions."""
-        if self.state is State.CLOSED:
+        if self.orphan or self.state is State.CLOSED:
             return
         self.orphan = True
+        if self.state is State.TIME_WAIT:
+            return
         if self.received_bytes:
             self.abort(Reset.UNREAD_DATA)  # SHLD-3: the peer must learn that its data was lost
             return
@@ -288,10 +304,15 @@ class Connection:
             timers.start_fin_wait_2(self, now)
 
     def abort(self, reason: Reset = Reset.ABORTED, close: Close = Close.ABORTED) -> None:
-        """End at once, with a RST where the peer knows of us (RFC 9293 3.10.5)."""
-        if self.state is State.CLOSED:
+        """End at once, with a RST where the peer knows of us and does not know that we are done (RFC 9293 3.10.5).
+
+        DEVIATION: TIME-WAIT is not cut short; it protects the next connection, not this one (RFC 1337).
+        """
+        state = self.state
+        if state in (State.CLOSED, State.TIME_WAIT):
             return
-        if self.state not in (State.SYN_SENT, State.TIME_WAIT):
+        done = state in (State.CLOSING, State.LAST_ACK) and self.snd_nxt > self.fin_seq
+        if state is not State.SYN_SENT and (not done or reason is Reset.UNREAD_DATA):
             self.reset_with = reason
         self.end(close)
 
@@ -299,7 +320,9 @@ class Connection:
 
     def move(self, event: Event) -> None:
         self.state = after(self.state, event)
-        if self.state is State.CLOSED and self.close_reason is None:
+        if self.state is State.TIME_WAIT:
+            self._disarm()
+        elif self.state is State.CLOSED:
             self._ended(Close.NORMAL)
 
     def end(self, reason: Close) -> None:
@@ -311,13 +334,18 @@ class Connection:
         self.close_reason = reason
         self.error = ERRNO_OF_CLOSE.get(reason, 0)
         self.events |= ENDED
-        self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
-        self.send_syn = self.ack_now = self.send_probe = self.send_keepalive = False
+        self._disarm()
+        self.send_syn = self.ack_now = False
         self.sendbuf = SendBuffer(self.snd_nxt)
         self.reassembly = None
         if reason is not Close.NORMAL and reason is not Close.FIN_WAIT_2_TIMEOUT:
             self.received = []  # as Linux: an error discards what was not read
             self.received_bytes = 0
+
+    def _disarm(self) -> None:
+        """Nothing will be waited for any more."""
+        self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
+        self.persist = self.send_probe = False
 
     @property
     def fin_seq(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netemu.reasons import Drop, Match, Reason
+from netemu.tcp.config import NEVER
 from netemu.tcp.reassembly import Reassembly
-from netemu.tcp.state import Event, State
+from netemu.tcp.state import CAN_RECEIVE, Event
 from netemu.wire.tcp import FIN
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def text_arrives(c: Connection, seg: Segment, now: int) -> Reason:
             schedule_ack(c, now)
         if fin:
             _fin_reached(c)
-        return Drop.WINDOW_FULL if seg.length and not length else Match.CONNECTION
+        return Match.CONNECTION
     return _out_of_order(c, seq, data, fin)
 
 
@@ -61,7 +62,7 @@ def _out_of_order(c: Connection, seq: int, data: Buffer, fin: int) -> Reason:
     if queue.fin == c.rcv_nxt:
         _fin_reached(c)
         c.reassembly = None
-    elif not queue and queue.fin is None:
+    elif not queue and (queue.fin is None or queue.fin < c.rcv_nxt):
         c.reassembly = None
     return Match.CONNECTION if added or fin else Drop.DUPLICATE
 
@@ -81,6 +82,7 @@ def deliver(c: Connection, data: Buffer, length: int) -> None:
 def _fin_reached(c: Connection) -> None:
     """Eighth, check the FIN bit (RFC 9293 3.10.7.4)."""
     c.rcv_nxt += 1
+    c.rcv_adv = max(c.rcv_adv, c.rcv_nxt)  # it may lie just behind a full window
     c.fin_received = True
     c.ack_now = True
     c.events |= READABLE
@@ -91,7 +93,7 @@ def schedule_ack(c: Connection, now: int) -> None:
     """Delay the ACK (RFC 9293 3.8.6.3) unless two full segments wait for one or the connection is young."""
     if c.quick_acks or c.rcv_nxt - c.last_ack_sent >= 2 * c.mss:
         c.ack_now = True
-    elif c.deadline_ack > now + c.config.delayed_ack:
+    elif c.deadline_ack == NEVER:
         c.deadline_ack = now + c.config.delayed_ack
 
 
@@ -100,18 +102,19 @@ def window(c: Connection) -> int:
 
     The edge never moves left (SHLD-14), and right only by steps worth telling (RFC 9293 3.8.6.2.2, MUST-39).
     """
-    edge = c.rcv_nxt + c.rcvbuf - c.received_bytes
-    advance = edge - c.rcv_adv
-    if advance < min(c.rcvbuf >> 1, c.mss):
-        edge = c.rcv_adv
-    offered = edge - c.rcv_nxt
-    scale = c.rcv_wscale
+    rcv_nxt, scale = c.rcv_nxt, c.rcv_wscale
+    offered = c.rcv_adv - rcv_nxt
+    free = c.rcvbuf - c.received_bytes
+    if free - offered >= c.mss or free - offered >= c.rcvbuf >> 1:
+        offered = free
     field = offered >> scale
+    # RFC 7323 2.4: rounding down takes back a little of what was offered. Round up instead, where there is room.
+    if field << scale < offered and (field + 1) << scale <= free:
+        field += 1
     if field > 0xFFFF:
         field = 0xFFFF
-    if c.rcv_nxt + (field << scale) < c.rcv_adv and field < 0xFFFF:
-        field += 1  # RFC 7323 2.4: rounding down would take back what was offered
-    c.rcv_adv = max(c.rcv_adv, c.rcv_nxt + (field << scale))
+    if (edge := rcv_nxt + (field << scale)) > c.rcv_adv:
+        c.rcv_adv = edge
     return field
 
 
@@ -124,10 +127,12 @@ def syn_window(c: Connection) -> int:
 
 def consider_window_update(c: Connection) -> None:
     """After the application has read: tell the peer once the window has grown by a segment or half the buffer."""
-    if c.state in (State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2):
-        advance = c.rcv_nxt + c.rcvbuf - c.received_bytes - c.rcv_adv
-        # only when it matters: the peer has less than half the buffer left (any ACK that is due anyway carries the rest)
-        if advance >= min(c.rcvbuf >> 1, c.mss) and c.rcv_adv - c.rcv_nxt < c.rcvbuf >> 1:
+    offered = c.rcv_adv - c.rcv_nxt
+    most = min(c.rcvbuf, 0xFFFF << c.rcv_wscale)
+    # only when it matters, with less than half of it on offer: an ACK that is due anyway carries the rest
+    if offered <= most >> 1 and c.state in CAN_RECEIVE:
+        advance = min(c.rcvbuf - c.received_bytes, most) - offered
+        if advance >= c.mss or advance > most >> 1:
             c.ack_now = True
 
 

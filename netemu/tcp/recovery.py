@@ -23,13 +23,15 @@ class Phase(Enum):
 class Recovery:
     """One connection's. ``rtx_nxt`` to ``rtx_end`` is the range that waits to be sent again."""
 
-    __slots__ = ("duplicates", "inflation", "phase", "recover", "rtx_end", "rtx_nxt")
+    __slots__ = ("duplicates", "inflation", "partial_acks", "phase", "recover", "rtx_end", "rtx_nxt")
 
     def __init__(self, iss: int) -> None:
         self.phase = Phase.OPEN
         self.duplicates = 0
         self.inflation = 0
         """Bytes that duplicate ACKs say have left the network; added to cwnd in fast recovery (RFC 5681 3.2)."""
+        self.partial_acks = 0
+        """How many there were in this fast recovery: only the first one restarts the timer (RFC 6582 3.2 step 3)."""
         self.recover = iss
         """SND.NXT when recovery began (RFC 6582)."""
         self.rtx_nxt = self.rtx_end = 0
@@ -40,14 +42,19 @@ class Recovery:
 
     def next_retransmission(self, c: Connection) -> tuple[int, int] | None:
         """(sequence number, length) of what is to be sent again now; ``retransmitted`` must be called if it is."""
-        if self.rtx_nxt >= self.rtx_end:
+        seq = self.rtx_nxt
+        if seq >= self.rtx_end:
             return None
-        length = min(c.mss, self.rtx_end - self.rtx_nxt)
-        if self.phase is Phase.LOSS and self.rtx_nxt > c.snd_una and self.rtx_nxt + length - c.snd_una > c.cc.cwnd:
+        length = min(c.mss, self.rtx_end - seq)
+        if self.phase is Phase.LOSS and seq > c.snd_una and seq + length - c.snd_una > c.cc.cwnd:
             return None
-        if self.rtx_nxt + length > c.snd_una + c.snd_wnd and self.rtx_nxt > c.snd_una:
-            return None  # SHLD-16: not beyond a window that has shrunk
-        return self.rtx_nxt, length
+        room = c.snd_una + c.snd_wnd - seq
+        if length > room:  # the window has shrunk
+            if room > 0:
+                length = room  # SHLD-16; and a receiver may drop all of a segment that ends beyond its window
+            elif seq > c.snd_una:
+                return None
+        return seq, length
 
     def retransmitted(self, end: int) -> None:
         self.rtx_nxt = end
@@ -59,6 +66,7 @@ class Recovery:
             self.inflation += c.mss
         elif self.duplicates == DUPLICATE_THRESHOLD and c.snd_una > self.recover:
             self.phase = Phase.FAST
+            self.partial_acks = 0
             self.recover = c.snd_nxt
             c.cc.on_loss(c.flight, now)
             c.cc.cwnd = c.cc.ssthresh
@@ -75,23 +83,26 @@ class Recovery:
             if self.phase is Phase.FAST:  # RFC 6582 3.2 step 3, full acknowledgement; option 1 against a burst
                 c.cc.cwnd = min(c.cc.ssthresh, max(c.flight, c.mss) + c.mss)
             else:
-                c.cc.on_ack(acked, flight, now)
+                c.cc.on_ack(min(acked, c.mss), flight, now)
             self.phase = Phase.OPEN
-            self.inflation = 0
+            self.inflation = self.partial_acks = 0
             self.rtx_nxt = self.rtx_end = 0
         elif self.phase is Phase.FAST:  # partial acknowledgement: the next hole begins at SND.UNA
-            self.inflation = max(0, self.inflation - acked + (c.mss if acked >= c.mss else 0))
+            self.partial_acks += 1
+            deflated = self.inflation - acked + (c.mss if acked >= c.mss else 0)
+            self.inflation = max(deflated, c.mss - c.cc.cwnd)
             self._resend_first(c)
         else:
-            c.cc.on_ack(acked, max(flight, c.cc.cwnd), now)  # slow start up to what was outstanding
+            # slow start up to what was outstanding. An ACK may cover much that had arrived before the loss, so it counts as one
+            # segment (RFC 3465 2.3)
+            c.cc.on_ack(min(acked, c.mss), max(flight, c.cc.cwnd), now)
             self.rtx_nxt = max(self.rtx_nxt, c.snd_una)
 
     def on_timeout(self, c: Connection, now: int) -> None:
         """The retransmission timer expired: everything outstanding counts as lost (RFC 5681 3.1)."""
-        first = c.rtt.backoff == 0
-        c.cc.on_timeout(c.flight, now, first)
+        c.cc.on_timeout(c.flight, now, c.retransmits == 1)
         self.phase = Phase.LOSS
-        self.duplicates = self.inflation = 0
+        self.duplicates = self.inflation = self.partial_acks = 0
         self.recover = c.snd_nxt
         self.rtx_nxt, self.rtx_end = c.snd_una, c.snd_nxt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netemu.tcp.config import Config
+from netemu.tcp.config import SECOND, Config
 
 
 class RttEstimator:
@@ -22,9 +22,10 @@ class RttEstimator:
         """The timeout to arm now, doubled for each expiry (RFC 6298 5.5)."""
 
     def expired(self) -> None:
-        """Back the timer off."""
-        self.backoff += 1
-        self.rto = min(self._base << min(self.backoff, 32), self.config.max_rto)
+        """Back the timer off (RFC 6298 5.5)."""
+        if self.rto < self.config.max_rto:
+            self.backoff += 1
+            self.rto = min(self._base << self.backoff, self.config.max_rto)
 
     def answered(self) -> None:
         """The peer is there: no more back-off."""
@@ -36,7 +37,7 @@ class RttEstimator:
         """One measurement (RFC 6298 2.2, 2.3), of a segment that was sent once (Karn) or told apart by a timestamp."""
         if self.srtt:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) >> 2
-            self.srtt += (rtt - self.srtt) >> 3
+            self.srtt = max(self.srtt + ((rtt - self.srtt) >> 3), 1)
         else:
             self.srtt, self.rttvar = max(rtt, 1), rtt >> 1
         config = self.config
@@ -50,6 +51,6 @@ class RttEstimator:
     def syn_was_lost(self) -> None:
         """Start with 3 s where the handshake needed a retransmission and nothing is measured (RFC 6298 5.7)."""
         if not self.srtt:
-            self._base = max(self._base, 3 * self.config.initial_rto)
+            self._base = max(self._base, 3 * SECOND)
         self.backoff = 0
         self.rto = self._base

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netemu.tcp import receiver
-from netemu.tcp.config import NEVER
+from netemu.tcp.config import NEVER, SECOND
 from netemu.tcp.state import FIN_QUEUED, State
 from netemu.wire.tcp import ACK, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
 
@@ -35,12 +35,16 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
             length = _sendable(c, limit or c.mss, now)
             if length >= 0:
                 return _new(c, length, now)
-    if c.send_probe or c.send_keepalive:
+    if c.send_probe:
         # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
-        c.send_probe = c.send_keepalive = False
+        c.send_probe = False
         return _segment(c, c.snd_una - 1, ACK, (), 0, now)
-    if c.ack_now and c.state is not State.CLOSED:
-        return _segment(c, c.snd_nxt, ACK, (), 0, now)
+    if c.ack_now:
+        seq = c.snd_nxt
+        if seq - c.snd_una > c.snd_wnd:
+            # DEVIATION: RFC 9293 has SEQ=SND.NXT; to a peer that has shrunk its window (MUST-34) that would not be acceptable
+            seq = c.snd_una + c.snd_wnd
+        return _segment(c, seq, ACK, (), 0, now)
     return None
 
 
@@ -51,8 +55,8 @@ def _sendable(c: Connection, limit: int, now: int) -> int:
     """
     unsent = c.sendbuf.end - c.snd_nxt
     fin = c.state in FIN_QUEUED
-    if unsent <= 0:
-        return 0 if fin and c.snd_nxt == c.sendbuf.end else -1
+    if not unsent:
+        return _fin_alone(c, now) if fin else -1
     usable = c.snd_una + c.snd_wnd - c.snd_nxt
     allowed = c.recovery.allowance(c)
     room = usable if usable < allowed else allowed
@@ -77,6 +81,14 @@ def _sendable(c: Connection, limit: int, now: int) -> int:
     return -1
 
 
+def _fin_alone(c: Connection, now: int) -> int:
+    """0 when the window has room for the one number that a FIN takes, else -1."""
+    if c.snd_nxt < c.snd_una + c.snd_wnd:
+        return 0
+    _wait_for_window(c, now)
+    return -1
+
+
 def _may_send_small(c: Connection, fin: bool) -> bool:
     """Nagle, as Minshall amended it and Linux does it: only one small segment may be outstanding.
 
@@ -87,30 +99,31 @@ def _may_send_small(c: Connection, fin: bool) -> bool:
 
 
 def _wait_for_window(c: Connection, now: int) -> None:
-    """Nothing in flight will bring an ACK, so a timer must (3.8.6.1; SWS rule 4's override timeout)."""
-    if c.snd_nxt == c.snd_una and c.deadline_rtx is NEVER:
+    """Nothing in flight will bring an ACK, so a timer must (3.8.6.1, SHLD-29; SWS rule 4's override timeout, at most 1 s)."""
+    if c.snd_nxt == c.snd_una and c.deadline_rtx == NEVER:
         c.persist = True
-        c.deadline_rtx = now + c.rtt.rto  # SHLD-29
+        c.deadline_rtx = now + (min(c.rtt.rto, SECOND) if c.snd_wnd else c.rtt.rto)
 
 
 def _new(c: Connection, length: int, now: int) -> Segment:
     """Send ``length`` bytes at SND.NXT, with the FIN if it comes next."""
     seq, end = c.snd_nxt, c.snd_nxt + length
-    if c.snd_nxt == c.snd_una and now - c.last_sent > c.config.min_rto and now - c.last_sent > c.rtt.rto:
+    if seq == c.snd_una and now - c.last_sent > c.config.min_rto and now - c.last_sent > c.rtt.rto:
         c.cc.on_idle()
+    c.last_sent = now
     flags = ACK
     if end == c.sendbuf.end:
-        if c.state in FIN_QUEUED:
-            flags = ACK | FIN
-            end += 1
         if length:
-            flags |= PSH  # MUST-61
+            flags = ACK | PSH  # MUST-61
+        if c.state in FIN_QUEUED and end < c.snd_una + c.snd_wnd:  # it takes a number of the window too
+            flags |= FIN
+            end += 1
     c.snd_nxt = end
     if length % c.mss:
         c.small_end = end
     if not c.timed_end:
         c.timed_end, c.timed_at = end, now
-    if c.deadline_rtx is NEVER or c.persist:
+    if c.deadline_rtx == NEVER or c.persist:
         c.persist = False
         c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
     payload = c.sendbuf.slice(seq, length) if length else ()
@@ -129,7 +142,9 @@ def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
         flags |= PSH
     c.recovery.retransmitted(end)
     c.timed_end = 0  # Karn
-    c.deadline_rtx = now + c.rtt.rto
+    c.last_sent = now
+    if c.recovery.partial_acks <= 1:
+        c.deadline_rtx = now + c.rtt.rto
     return _segment(c, seq, flags, c.sendbuf.slice(seq, length) if length else (), length, now)
 
 
@@ -146,7 +161,7 @@ def _segment(
         if blocks:
             options = Options(sack=blocks)
     urg = 0
-    if c.snd_up > seq:
+    if c.snd_up > seq and c.snd_up > c.snd_una:
         flags |= URG
         urg = min(c.snd_up - seq, 0xFFFF)  # MUST-62: points behind the urgent data
     if c.quick_acks:
@@ -157,7 +172,6 @@ def _segment(
     c.ack_now = False
     c.deadline_ack = NEVER
     c.last_ack_sent = c.rcv_nxt
-    c.last_sent = now
     ts_val = c.timestamp(now) if c.ts_on else None
     gso_size = mss if length > mss else 0
     return Segment(seq, c.rcv_nxt, flags, wnd, payload, length, ts_val, c.ts_recent, options, gso_size, urg)
@@ -167,9 +181,8 @@ def _syn(c: Connection, now: int) -> Segment:
     """SYN or SYN-ACK, with the options that we offer or that both sides know."""
     c.send_syn = False
     passive = c.state is not State.SYN_SENT
-    scale = receiver.scale_for(c.rcvbuf) if c.wscale_ok else None
-    options = Options(c.path_mss, scale, c.sack_ok)
-    if not c.timed_end and not c.syn_retransmits:
+    options = Options(c.path_mss, c.rcv_wscale if c.wscale_ok else None, c.sack_ok)
+    if c.deadline_rtx == NEVER and not c.syn_retransmits:  # for the first time
         c.timed_end, c.timed_at = c.snd_nxt, now
     c.deadline_rtx = now + c.rtt.rto
     c.ack_now = False

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netemu.reasons import Close
+from netemu.reasons import Close, Reset
 from netemu.tcp.config import NEVER
-from netemu.tcp.state import State
+from netemu.tcp.state import Event, State
 
 if TYPE_CHECKING:
     from netemu.tcp.connection import Connection
@@ -37,8 +37,8 @@ def expire(c: Connection, now: int) -> None:
 
 
 def _syn_unanswered(c: Connection, now: int) -> None:
-    limit = c.config.syn_retries if c.state is State.SYN_SENT else c.config.synack_retries
-    if c.syn_retransmits >= limit:
+    config = c.config
+    if c.syn_retransmits >= (config.syn_retries if c.opened_by is Event.ACTIVE_OPEN else config.synack_retries):
         c.end(Close.TIMED_OUT)
         return
     c.syn_retransmits += 1
@@ -51,58 +51,76 @@ def _unacknowledged(c: Connection, now: int) -> None:
     """RFC 6298 5.4 to 5.7, and R2 of RFC 9293 3.8.3."""
     if c.snd_una == c.snd_nxt:
         return
-    if c.snd_wnd == 0 and c.retransmits and now - c.last_received < c.config.max_rto:
-        # the window shrank over what is outstanding: probe, and do not time out while the peer answers (SHLD-17, MUST-35)
+    # The window shrank over what is outstanding: after one retransmission, probe, and do not time out while the peer answers
+    # (SHLD-17, MUST-35).
+    probing = not c.snd_wnd and c.retransmits and _is_answered(c)
+    if (not probing or c.orphan) and _gives_up(c):
+        return
+    if probing:
         c.send_probe = True
-        c.rtt.expired()
-        c.deadline_rtx = now + c.rtt.rto
-        return
-    c.retransmits += 1
-    if c.retransmits > (c.config.orphan_retries if c.orphan else c.config.retries2):
-        c.end(Close.TIMED_OUT)
-        return
-    c.recovery.on_timeout(c, now)
+    else:
+        c.recovery.on_timeout(c, now)
+        c.timed_end = 0
+    c.probed_at = now
     c.rtt.expired()
-    c.timed_end = 0
     c.deadline_rtx = now + c.rtt.rto
 
 
 def _window_still_closed(c: Connection, now: int) -> None:
-    """Zero-window probing (RFC 9293 3.8.6.1): the intervals double; it goes on as long as the peer answers (MUST-37)."""
+    """Zero-window probing (RFC 9293 3.8.6.1): the intervals double; it goes on as long as the peer answers (MUST-37).
+
+    DEVIATION: not for ever where no application holds the connection any more, as RFC 6429 section 4 permits.
+    """
     c.persist = False
-    unsent = c.sendbuf.end - c.snd_nxt
-    if c.snd_nxt != c.snd_una or (not unsent and c.state not in (State.FIN_WAIT_1, State.LAST_ACK, State.CLOSING)):
+    if c.snd_nxt != c.snd_una or c.snd_nxt > c.sendbuf.end:
         return
-    c.retransmits += 1
-    answered = now - c.last_received < c.config.max_rto
-    if c.retransmits > (c.config.orphan_retries if c.orphan else c.config.retries2) and not (answered and not c.orphan):
-        c.end(Close.TIMED_OUT)
+    if c.snd_wnd:
+        c.override = True  # a silly window, but nothing better has come
         return
+    if not c.orphan and _is_answered(c):
+        c.retransmits = 0
+    if _gives_up(c):
+        return
+    c.send_probe = True
+    c.probed_at = now
     c.rtt.expired()  # SHLD-30
-    c.send_probe = c.snd_wnd == 0
-    c.override = not c.send_probe
     c.persist = True
     c.deadline_rtx = now + c.rtt.rto
+
+
+def _is_answered(c: Connection) -> bool:
+    """Something came since this timer last expired."""
+    return c.last_received >= c.probed_at
+
+
+def _gives_up(c: Connection) -> bool:
+    """Count an expiry; at R2 (RFC 9293 3.8.3) the connection ends.
+
+    R1, where the IP layer is to look for another gateway (MUST-20 a), means nothing on a point-to-point device.
+    """
+    c.retransmits += 1
+    if c.retransmits <= (c.config.orphan_retries if c.orphan else c.config.retries2):
+        return False
+    c.end(Close.TIMED_OUT)
+    return True
 
 
 def _idle(c: Connection, now: int) -> None:
     """Keep-alive (RFC 9293 3.8.4): only on an idle connection, and never dead by one unanswered probe (MUST-29)."""
     c.deadline_keepalive = NEVER
-    if not c.keepalive or c.state is State.CLOSED:
+    if not c.keepalive or c.state in (State.CLOSED, State.TIME_WAIT):
         return
-    idle_since = max(c.last_received, 0)
-    if not c.keepalive_probes_sent and now - idle_since < c.config.keepalive_time:
-        c.deadline_keepalive = idle_since + c.config.keepalive_time
-        return
-    if c.flight:  # MUST-26: the retransmission timer watches
+    idle_until = c.last_received + c.config.keepalive_time
+    if not c.keepalive_probes_sent and now < idle_until:
+        c.deadline_keepalive = idle_until
+    elif c.flight or len(c.sendbuf):  # MUST-26: the retransmission or the persist timer watches
         c.deadline_keepalive = now + c.config.keepalive_time
-        return
-    if c.keepalive_probes_sent >= c.config.keepalive_probes:
-        c.abort(close=Close.KEEPALIVE)
-        return
-    c.keepalive_probes_sent += 1
-    c.send_keepalive = True
-    c.deadline_keepalive = now + c.config.keepalive_interval
+    elif c.keepalive_probes_sent >= c.config.keepalive_probes:
+        c.abort(Reset.TIMEOUT, Close.KEEPALIVE)
+    else:
+        c.keepalive_probes_sent += 1
+        c.send_probe = True
+        c.deadline_keepalive = now + c.config.keepalive_interval
 
 
 def start_fin_wait_2(c: Connection, now: int) -> None:
