@@ -16,6 +16,10 @@ from netemu.wire.tcp import ACK, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, S
 if TYPE_CHECKING:
     from netemu.tcp.connection import Connection
 
+SAMPLE_INTERVAL = 1_000_000
+"""ns between two measurements of a round trip: one each is what RFC 6298 section 3 asks for, but on paths of a few microseconds
+so many of them would only cost (1.5 us a request and response) and tell nothing new."""
+
 _DATA_STATES = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
 
 
@@ -63,30 +67,26 @@ def _sendable(c: Connection, limit: int, now: int) -> int:
     mss = c.mss
     if c.snd_up > c.snd_nxt or c.reassembly is not None:
         limit = mss  # each segment carries an urgent pointer or SACK blocks of its own
-    length = min(unsent, room, limit)
-    if length >= mss:
-        if length == unsent and _may_send_small(c, fin):
-            return length
-        return length - length % mss  # the rest waits for more data, more window or an ACK
-    if length <= 0:
-        _wait_for_window(c, now)
-        return -1
+    if room > limit:
+        room = limit
+    length = unsent if unsent < room else room
     if length == unsent and _may_send_small(c, fin):
         return length
+    if length >= mss:
+        return length - length % mss  # the rest waits for more data, more window or an ACK
+    if length <= 0:
+        return _blocked(c, allowed < usable, now)
     if length < unsent:
         if c.override or (room == usable and usable >= c.snd_max_wnd >> 1):
             c.override = False
             return length  # SWS rule 4, or rule 3: the peer's buffer is small, and half of it is worth a segment
-        _wait_for_window(c, now)
+        return _blocked(c, allowed < usable, now)
     return -1
 
 
 def _fin_alone(c: Connection, now: int) -> int:
     """0 when the window has room for the one number that a FIN takes, else -1."""
-    if c.snd_nxt < c.snd_una + c.snd_wnd:
-        return 0
-    _wait_for_window(c, now)
-    return -1
+    return 0 if c.snd_nxt < c.snd_una + c.snd_wnd else _blocked(c, False, now)
 
 
 def _may_send_small(c: Connection, fin: bool) -> bool:
@@ -98,11 +98,17 @@ def _may_send_small(c: Connection, fin: bool) -> bool:
     return c.nodelay or fin or c.small_end <= c.snd_una
 
 
-def _wait_for_window(c: Connection, now: int) -> None:
-    """Nothing in flight will bring an ACK, so a timer must (3.8.6.1, SHLD-29; SWS rule 4's override timeout, at most 1 s)."""
-    if c.snd_nxt == c.snd_una and c.deadline_rtx == NEVER:
+def _blocked(c: Connection, by_congestion: bool, now: int) -> int:
+    """-1: there is something to send, and no room. Where nothing in flight will bring an ACK, a timer must bring the next attempt.
+
+    It is the persist timer (3.8.6.1, SHLD-29), or the override timeout of SWS rule 4, at most 1 s.
+    """
+    if by_congestion:
+        c.recovery.full_until = c.snd_nxt
+    elif c.snd_nxt == c.snd_una and c.deadline_rtx == NEVER:
         c.persist = True
         c.deadline_rtx = now + (min(c.rtt.rto, SECOND) if c.snd_wnd else c.rtt.rto)
+    return -1
 
 
 def _new(c: Connection, length: int, now: int) -> Segment:
@@ -121,7 +127,7 @@ def _new(c: Connection, length: int, now: int) -> Segment:
     c.snd_nxt = end
     if length % c.mss:
         c.small_end = end
-    if not c.timed_end:
+    if not c.timed_end and now - c.timed_at >= SAMPLE_INTERVAL:
         c.timed_end, c.timed_at = end, now
     if c.deadline_rtx == NEVER or c.persist:
         c.persist = False
