@@ -483,7 +483,9 @@ def test_the_broadcast_address_of_our_subnet_is_no_source() -> None:
     counted(bench, tcp(SYN, src="198.18.0.255"), Drop.BAD_SOURCE)
 
 
-@pytest.mark.xfail(strict=True, reason="Host.send_ip drops packets to 127.0.0.0/8 even when the address is the host's own")
+@pytest.mark.xfail(
+    strict=True, reason="Host.send_ip drops packets to 127.0.0.0/8 even when the address is the host's own"
+)
 def test_a_host_may_have_a_loopback_address() -> None:
     bench = Bench("127.0.0.1")
     there, here = bench.udp(), bench.udp()
