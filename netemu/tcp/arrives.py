@@ -307,7 +307,6 @@ def _take_ack(c: Connection, seg: Segment, now: int) -> None:
 
 def _advance(c: Connection, seg: Segment, acked: int, now: int) -> None:
     """New data is acknowledged."""
-    flight = c.snd_nxt - c.snd_una
     ack = c.snd_una = seg.ack
     if c.timed_end and ack >= c.timed_end:
         c.rtt.sample(now - c.timed_at)
@@ -317,7 +316,7 @@ def _advance(c: Connection, seg: Segment, acked: int, now: int) -> None:
         c.rtt.sample(((c.timestamp(now) - seg.ts_ecr) & 0x7FFFFFFF) * 1_000_000)
     c.retransmits = 0
     c.sendbuf.acknowledge(ack)
-    c.recovery.on_advance(c, acked, flight, now)
+    c.recovery.on_advance(c, acked, now)
     if c.snd_up < ack:
         c.snd_up = ack
     if ack == c.snd_nxt:

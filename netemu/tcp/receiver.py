@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netemu.reasons import Drop, Match, Reason
 from netemu.tcp.config import NEVER
-from netemu.tcp.reassembly import Reassembly
+from netemu.tcp.reassembly import COLLAPSED, SMALL, Reassembly
 from netemu.tcp.state import CAN_RECEIVE, Event
 from netemu.wire.tcp import FIN
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 READABLE, URGENT = 1, 16
 MAX_SCALE = 14
-SMALL, COLLAPSED = 256, 4096
-"""Pieces below SMALL bytes are joined while they wait, up to COLLAPSED."""
 
 
 def scale_for(rcvbuf: int) -> int:

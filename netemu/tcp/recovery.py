@@ -23,11 +23,13 @@ class Phase(Enum):
 class Recovery:
     """One connection's. ``rtx_nxt`` to ``rtx_end`` is the range that waits to be sent again."""
 
-    __slots__ = ("duplicates", "inflation", "partial_acks", "phase", "recover", "rtx_end", "rtx_nxt")
+    __slots__ = ("duplicates", "full_until", "inflation", "partial_acks", "phase", "recover", "rtx_end", "rtx_nxt")
 
     def __init__(self, iss: int) -> None:
         self.phase = Phase.OPEN
         self.duplicates = 0
+        self.full_until = iss
+        """SND.NXT when cwnd last stopped the sender: only acknowledgements of what was in flight then may widen it (RFC 7661)."""
         self.inflation = 0
         """Bytes that duplicate ACKs say have left the network; added to cwnd in fast recovery (RFC 5681 3.2)."""
         self.partial_acks = 0
@@ -73,17 +75,18 @@ class Recovery:
             self.inflation = DUPLICATE_THRESHOLD * c.mss
             self._resend_first(c)
 
-    def on_advance(self, c: Connection, acked: int, flight: int, now: int) -> None:
-        """SND.UNA has advanced by ``acked``; ``flight`` bytes had been outstanding."""
+    def on_advance(self, c: Connection, acked: int, now: int) -> None:
+        """SND.UNA has advanced by ``acked``."""
         self.duplicates = 0
         if self.phase is Phase.OPEN:
-            c.cc.on_ack(acked, flight, now)
+            if c.snd_una - acked < self.full_until:
+                c.cc.on_ack(acked, now)
             return
         if c.snd_una >= self.recover:
             if self.phase is Phase.FAST:  # RFC 6582 3.2 step 3, full acknowledgement; option 1 against a burst
                 c.cc.cwnd = min(c.cc.ssthresh, max(c.flight, c.mss) + c.mss)
             else:
-                c.cc.on_ack(min(acked, c.mss), flight, now)
+                c.cc.on_ack(min(acked, c.mss), now)
             self.phase = Phase.OPEN
             self.inflation = self.partial_acks = 0
             self.rtx_nxt = self.rtx_end = 0
@@ -95,7 +98,7 @@ class Recovery:
         else:
             # slow start up to what was outstanding. An ACK may cover much that had arrived before the loss, so it counts as one
             # segment (RFC 3465 2.3)
-            c.cc.on_ack(min(acked, c.mss), max(flight, c.cc.cwnd), now)
+            c.cc.on_ack(min(acked, c.mss), now)
             self.rtx_nxt = max(self.rtx_nxt, c.snd_una)
 
     def on_timeout(self, c: Connection, now: int) -> None:

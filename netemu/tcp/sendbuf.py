@@ -34,7 +34,13 @@ class SendBuffer:
     def acknowledge(self, seq: int) -> None:
         """Forget everything before ``seq``; a chunk that is partly acknowledged is cut."""
         chunks = self._chunks
-        gone = min(seq, self.end) - self.start
+        if seq >= self.end:  # all of it, as for request and response
+            if chunks:
+                chunks.clear()
+                self.start = self._cursor_seq = self.end
+                self._cursor = 0
+            return
+        gone = seq - self.start
         if gone <= 0:
             return
         self.start += gone

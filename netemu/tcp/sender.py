@@ -99,7 +99,7 @@ def _may_send_small(c: Connection, fin: bool) -> bool:
 
 
 def _blocked(c: Connection, by_congestion: bool, now: int) -> int:
-    """-1: there is something to send, and no room. Where nothing in flight will bring an ACK, a timer must bring the next attempt.
+    """-1: something is to be sent and has no room. Where nothing in flight will bring an ACK, a timer must bring the next attempt.
 
     It is the persist timer (3.8.6.1, SHLD-29), or the override timeout of SWS rule 4, at most 1 s.
     """

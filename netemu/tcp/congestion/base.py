@@ -24,8 +24,8 @@ class CongestionControl(ABC):
         self.ssthresh = INFINITE
 
     @abstractmethod
-    def on_ack(self, acked: int, flight: int, now: int) -> None:
-        """``acked`` new bytes were acknowledged outside recovery while ``flight`` bytes had been outstanding."""
+    def on_ack(self, acked: int, now: int) -> None:
+        """``acked`` new bytes were acknowledged outside fast recovery, and cwnd had been used up when they were in flight."""
 
     @abstractmethod
     def on_loss(self, flight: int, now: int) -> None:

@@ -17,10 +17,10 @@ class NewReno(CongestionControl):
         super().__init__(mss)
         self._counted = 0
 
-    def on_ack(self, acked: int, flight: int, now: int) -> None:
+    def on_ack(self, acked: int, now: int) -> None:
         cwnd = self.cwnd
-        if flight < cwnd >> 1 or cwnd >= MAX_CWND:
-            return  # limited by the application or the peer, not by cwnd: do not grow an untested window (RFC 7661)
+        if cwnd >= MAX_CWND:
+            return
         if cwnd < self.ssthresh:
             # DEVIATION: RFC 3465 2.2 caps the growth per ACK at 2 SMSS. Receivers with GRO acknowledge 64 KiB at a time, so
             # a cap would stop slow start; Linux has none either.
