@@ -70,7 +70,7 @@ class Driver:
             # A read of nothing costs 2 us (15 after a context switch), the selector's word that there is more half a
             # microsecond. So after a pause one packet is asked for, and ever more while they keep coming.
             self._limit = 1 if now - self._finished > PAUSE_NS else min(4 * self._limit, BATCH)
-            packets = [Packet(head, (), *fields) for head, *fields in self._tun.read(self._limit)]
+            packets = [Packet(head, (), gso, start, offset) for head, gso, start, offset in self._tun.read(self._limit)]
             deadline = self._turn(packets, now)
             self._finished = time.monotonic_ns()
             return deadline
