@@ -348,7 +348,7 @@ def test_tiny_fragments_cost_more_than_their_bytes() -> None:
     queue = Fragments()
     reasons = set()
     for ident in range(6):
-        for n in range(1, 8190, 2):
+        for n in range(1, 8180, 2):
             reasons.add(put_in(queue, fragment((n * 8, bytes(8), True), ident=ident)))
             if n % 500 == 1:
                 assert sum(len(p.pieces) for p in queue.partial.values()) * (COST + 8) <= MAX_BYTES
