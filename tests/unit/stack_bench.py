@@ -27,6 +27,8 @@ PEER6, HOST6 = "2001:2::1", "2001:2::2"
 OF_PEER = {4: PEER, 6: PEER6}
 OF_HOST = {4: HOST, 6: HOST6}
 MS, SECOND = 1_000_000, 1_000_000_000
+MSS = b"\x02\x04\x05\xb4"
+"""The option: 1460."""
 
 S = TypeVar("S", StreamSocket, DatagramSocket)
 
@@ -208,7 +210,7 @@ class Bench:
             self.host.dispatch()
             out += self.take()
         self.now = end
-        return out
+        return out + self.take()
 
     def tcp(self, family: int = so.AF_INET, *, uid: int = 0, app: str = "t", **options: bool) -> StreamSocket:
         return with_options(StreamSocket(self.host, family, app, uid), **options)
@@ -225,7 +227,7 @@ class Bench:
     def handshake(self, dport: int = 80, sport: int = 40000, *, version: int = 4, iss: int = 1000) -> Peer:
         """Connect to a listener of the host."""
         peer = Peer(self, dport, sport, version, iss)
-        answer = self.ask(peer.made(SYN, iss))
+        answer = self.ask(peer.made(SYN, iss, options=MSS))
         assert answer.segment.flags == SYN | ACK
         peer.rcv_nxt = answer.segment.seq + 1
         peer.send(ACK)
@@ -237,7 +239,7 @@ class Bench:
         syn = self.connecting(socket, dport, version=version)
         peer = Peer(self, syn.sport, dport, version, 1000)
         peer.rcv_nxt = syn.segment.seq + 1
-        self.give(peer.made(SYN | ACK, 1000))
+        self.give(peer.made(SYN | ACK, 1000, options=MSS))
         ack = self.one().segment
         assert ack.flags == ACK
         return socket, peer
