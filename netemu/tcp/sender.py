@@ -99,7 +99,7 @@ def _may_send_small(c: Connection, fin: bool) -> bool:
 
 
 def _blocked(c: Connection, by_congestion: bool, now: int) -> int:
-    """-1: something is to be sent and has no room. Where nothing in flight will bring an ACK, a timer must bring the next attempt.
+    """-1: something waits and has no room. Where nothing in flight will bring an ACK, a timer must bring the next attempt.
 
     It is the persist timer (3.8.6.1, SHLD-29), or the override timeout of SWS rule 4, at most 1 s.
     """
@@ -130,7 +130,7 @@ def _new(c: Connection, length: int, now: int) -> Segment:
     if not c.timed_end and now - c.timed_at >= SAMPLE_INTERVAL:
         c.timed_end, c.timed_at = end, now
     if c.deadline_rtx == NEVER or c.persist:
-        c.persist = False
+        c.persist = c.override = False
         c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
     payload = c.sendbuf.slice(seq, length) if length else ()
     return _segment(c, seq, flags, payload, length, now)
