@@ -33,7 +33,7 @@ from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, IpPacket, pseudo_sum
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import ACK, RST, SYN, Segment
+from netemu.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -43,6 +43,8 @@ MAX_SUPER = 65535 - 60 - 60
 
 _V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 header without options and a TCP header; the 12 bytes are the flow key
 _V6 = Struct(">IHBB36sIIHHHH")
+_TIMESTAMPS = Struct(">III")
+_PLAIN_FLAGS, _PLAIN_ACK = 0xF000 | SYN | FIN | RST | URG | ACK, 8 << 12 | ACK
 
 _OPEN = State.ESTABLISHED
 
@@ -97,6 +99,21 @@ class Connections:
             return None
         if not packet.csum_start and not _checksums_are_right(data, start, flow):
             return None
+        if (
+            offset_flags & _PLAIN_FLAGS == _PLAIN_ACK and size >= start + 32
+        ):  # eight words: the timestamp option and no other
+            layout, ts_val, _ = _TIMESTAMPS.unpack_from(data, start + 20)
+            body = start + 32
+            if layout == tcp_wire.NOP_NOP_TIMESTAMP and c.was_predicted(
+                seq, ack, wnd, ts_val, data[body:], size - body, now
+            ):
+                self._host.matched = c.owner
+                if c.events:
+                    self._tell(c)
+                if not c.queued:
+                    c.queued = True
+                    self._ready.append(c)
+                return Match.CONNECTION
         segment = tcp_wire.parse_rest(data, start, size, seq, ack, offset_flags, wnd, urg, packet.gso_size)
         if segment.__class__ is not Segment:
             return None

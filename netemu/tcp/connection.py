@@ -227,6 +227,7 @@ class Connection:
 
     receive = arrives.segment_arrives
     """Take a segment, its numbers 32-bit. (Bound as it is: a wrapper would cost every segment a call.)"""
+    was_predicted = arrives.was_predicted
 
     def on_timer(self, now: int) -> None:
         """Do what is due."""
