@@ -448,9 +448,10 @@ class StreamSocket(Socket):
             self.host.wake(c)
 
     def close(self) -> None:
-        """Give the socket back. Unread data or SO_LINGER 0 make it a RST (RFC 9293 SHLD-3)."""
+        """Give the socket back; no more events. Unread data or SO_LINGER 0 make it a RST (RFC 9293 SHLD-3)."""
         if not self.id:
             return
+        self.on_event = None
         self._stop_listening()
         c = self.connection
         if c is not None:
@@ -461,7 +462,6 @@ class StreamSocket(Socket):
                 c.close(self.host.now)
             self.host.wake(c)
             if c.state not in _ENDED:
-                self.on_event = None
                 return  # the connection keeps its place and its port until it has ended
         self._release()
 
@@ -752,6 +752,7 @@ class DatagramSocket(Socket):
     def close(self) -> None:
         if not self.id:
             return
+        self.on_event = None
         self._disconnect()
         if self.name is not None:
             self.host.table.remove_udp(self, self.name)

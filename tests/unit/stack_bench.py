@@ -203,7 +203,7 @@ class Bench:
 
     def wait(self, ns: int) -> list[Seen]:
         """Let time pass; what the host sends on the way."""
-        end, out = self.now + ns, []
+        end, out = self.now + ns, self.take()
         while due(self.host) <= end:
             self.now = max(self.now, due(self.host))
             self.host.on_timer(self.now)
