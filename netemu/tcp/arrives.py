@@ -46,6 +46,7 @@ def was_predicted(
         or (ack == una and not length)  # perhaps a duplicate ACK
         or length > c.rcv_adv - rcv_nxt
         or c.reassembly is not None
+        or c.snd_wl1 > rcv_nxt  # overtaken by a newer one: its window is old
         or c.rtt.backoff
         or (c.ts_on and (ts_val is None or (ts_val - c.ts_recent) & HALF))
     ):

@@ -187,6 +187,17 @@ def test_only_newer_segments_update_it() -> None:
     assert end.connection.snd_wnd == 6000
 
 
+def test_a_window_update_that_overtakes_data() -> None:
+    """The data come later and tell of an older window: it is not taken back, by the short way neither."""
+    end = established(wnd=5000)
+    end.connection.write(b"x" * 3000)
+    end.expect_all()
+    end.send(".", seq=5, ack=3001, wnd=6000)
+    end.send(".", b"data", seq=1, ack=3001, wnd=0)
+    assert end.read() == b"data"
+    assert end.connection.snd_wnd == 6000
+
+
 def test_a_window_update_lets_more_out() -> None:
     end = established(wnd=1000)
     end.connection.write(b"x" * 5000)

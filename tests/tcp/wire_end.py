@@ -31,9 +31,11 @@ from netemu.wire.tcp import (
     FLAG_LETTERS,
     HALF,
     MASK,
+    NO_OPTIONS,
     PSH,
     RST,
     SYN,
+    URG,
     Options,
     Segment,
     emit_options,
@@ -75,6 +77,16 @@ def from_wire(data: bytes, gso_size: int = 0) -> Segment:
 def over_the_wire(segment: Segment) -> Segment:
     """``segment`` as bytes and back. A super-segment keeps its gso_size."""
     return from_wire(to_wire(segment), segment.gso_size)
+
+
+def as_a_host_does(c: Connection, segment: Segment, now: int) -> Reason:
+    """Header prediction first, where nothing is unusual about the segment; then the checks."""
+    if segment.flags & (SYN | FIN | RST | URG | ACK) == ACK and segment.options is NO_OPTIONS:
+        data = segment.data()
+        numbers = segment.seq, segment.ack, segment.wnd, segment.ts_val
+        if c.was_predicted(*numbers, data, len(data), now):
+            return Match.CONNECTION
+    return c.receive(segment, now)
 
 
 def near(number: int, zero: int) -> int:
@@ -161,7 +173,7 @@ class WireEnd:
         if self.connection.opened_by is None:
             self.connection.open_passive(segment, self.now)
             return Match.LISTEN_SPECIFIC
-        reason = self.connection.receive(segment, self.now)
+        reason = as_a_host_does(self.connection, segment, self.now)
         self.check()
         return reason
 
