@@ -11,7 +11,7 @@ from netemu.stack.sockets import StreamSocket
 from netemu.tcp.arrives import set_mss
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import State
-from netemu.wire import icmp, ipv4, ipv6
+from netemu.wire import icmp, ipv4, ipv6, udp
 from netemu.wire.buffer import Buffer
 from netemu.wire.icmp import Message
 from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, IpPacket, is_impossible_source, is_multicast
@@ -211,10 +211,11 @@ class Icmp:
         host.send_ip(src, ip.src, ICMPV6 if v6 else ICMP, out, why=why)
 
     def port_unreachable(self, ip: IpPacket, data: Buffer) -> None:
+        whole = udp.finished(data, ip)
         if ip.version == 6:
-            self.error(Drop.UDP_NO_SOCKET, ip, data, icmp.V6_UNREACHABLE, icmp.V6_PORT)
+            self.error(Drop.UDP_NO_SOCKET, ip, whole, icmp.V6_UNREACHABLE, icmp.V6_PORT)
         else:
-            self.error(Drop.UDP_NO_SOCKET, ip, data, icmp.UNREACHABLE, icmp.PORT)
+            self.error(Drop.UDP_NO_SOCKET, ip, whole, icmp.UNREACHABLE, icmp.PORT)
 
     def unknown_protocol(self, ip: IpPacket, data: Buffer) -> None:
         if ip.version == 6:  # RFC 4443 3.4: unrecognized next header

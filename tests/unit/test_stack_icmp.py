@@ -33,6 +33,7 @@ from netemu.stack.sockets import StreamSocket
 from netemu.tcp.state import State
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.ip import ICMP, ICMPV6, UDP, parse_address
+from netemu.wire.packet import Packet
 from netemu.wire.tcp import ACK, SYN
 
 
@@ -125,6 +126,20 @@ def test_port_unreachable(version: int, size: int) -> None:
     assert seen.message[:3] == expected
     room = 576 - 28 if version == 4 else 1280 - 48  # RFC 1812 4.3.2.3, RFC 4443 2.4 c
     assert seen.message.body == packet[:room]
+
+
+@FAMILIES
+def test_a_partial_checksum_is_finished_in_the_quotation(version: int) -> None:
+    """A packet of the local kernel comes with a part of its checksum only."""
+    bench = Bench()
+    whole = udp(b"data", src=OF_PEER[version], dst=OF_HOST[version])
+    start = 20 if version == 4 else 40
+    partial = whole[: start + 6] + b"\x12\x34" + whole[start + 8 :]
+    bench.give(Packet(partial, (), 0, start, 6))
+    assert bench.one().message.body == whole
+    unchecked = whole[: start + 6] + bytes(2) + whole[start + 8 :]
+    if version == 4:
+        assert bench.ask(unchecked).message.body == unchecked
 
 
 @FAMILIES
