@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.tcp import receiver, timers
 from netemu.tcp.config import MIN_MSS, NEVER
+from netemu.tcp.recovery import Phase
 from netemu.tcp.state import CAN_RECEIVE, FIN_QUEUED, Event, State
 from netemu.wire.tcp import ACK, FIN, HALF, MASK, RST, SYN, URG, unwrap
 
@@ -56,7 +57,7 @@ def was_predicted(
     c.last_received = now
     if ack > una:
         _advance(c, ack, now)
-    c.snd_wl1, c.snd_wl2 = rcv_nxt, ack
+    c.snd_wl1 = rcv_nxt
     if wnd << c.snd_wscale != c.snd_wnd:
         _window_changed(c, wnd << c.snd_wscale, now)
     if c.keepalive:
@@ -163,7 +164,7 @@ def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
     c.recovery.recover = c.iss
     c.snd_wnd = seg.wnd << (0 if seg.flags & SYN else c.snd_wscale)
     c.snd_max_wnd = max(c.snd_max_wnd, c.snd_wnd)
-    c.snd_wl1, c.snd_wl2 = seg.seq, seg.ack
+    c.snd_wl1 = seg.seq
     c.send_syn = False
     c.retransmits = 0
     c.deadline_rtx = NEVER
@@ -314,14 +315,16 @@ def _take_ack(c: Connection, seg: Segment, now: int) -> None:
     ack, una = seg.ack, c.snd_una
     wnd = seg.wnd << c.snd_wscale
     if ack > una:
-        if c.rtt.backoff and seg.ts_val is not None and c.ts_on and not c.timed_end:
-            # Karn forbids timing what was sent twice; the timestamp tells which transmission this answers (RFC 7323 4.1)
-            c.rtt.sample(((c.timestamp(now) - seg.ts_ecr) & 0x7FFFFFFF) * 1_000_000)
+        if c.rtt.backoff and seg.ts_val is not None and c.ts_on:
+            _time_by_echo(c, seg.ts_ecr, now)
         _advance(c, ack, now)
     elif ack == una and c.snd_nxt > una and not seg.length and not seg.flags & FIN and wnd == c.snd_wnd:
         c.recovery.on_duplicate(c, now)
-    if ack >= una and (c.snd_wl1 < seg.seq or (c.snd_wl1 == seg.seq and c.snd_wl2 <= ack)):
-        c.snd_wl1, c.snd_wl2 = seg.seq, ack
+    # DEVIATION: by RFC 9293 an ACK that advances SND.UNA would not bring its window if it came with a lower sequence number than
+    # SND.WL1, a retransmission that is; but SND.UNA + the old SND.WND is more than was ever offered. Linux has it so too. And
+    # without SND.WL2, which only tells ACKs below SND.UNA from it.
+    if ack > una or (ack == una and c.snd_wl1 <= seg.seq):
+        c.snd_wl1 = seg.seq
         if wnd != c.snd_wnd:
             _window_changed(c, wnd, now)
     if c.keepalive:
@@ -329,11 +332,23 @@ def _take_ack(c: Connection, seg: Segment, now: int) -> None:
         c.deadline_keepalive = now + c.config.keepalive_time
 
 
+def _time_by_echo(c: Connection, ts_ecr: int, now: int) -> None:
+    """Karn forbids timing what was sent twice; a timestamp may tell which transmission this answers (RFC 7323 4.1).
+
+    Only one that was made since the timer expired counts: where the ACK of an earlier one was lost, the next still has its echo.
+    """
+    if not (ts_ecr - c.timestamp(c.probed_at)) & HALF and not (c.timestamp(now) - ts_ecr) & HALF:
+        c.rtt.sample((c.timestamp(now) - ts_ecr & MASK) * 1_000_000)
+
+
 def _advance(c: Connection, ack: int, now: int) -> None:
     """New data is acknowledged."""
     acked, c.snd_una = ack - c.snd_una, ack
     if c.timed_end and ack >= c.timed_end:
-        c.rtt.sample(now - c.timed_at)
+        if (
+            c.recovery.phase is Phase.OPEN
+        ):  # else the ACK has waited for a hole to be filled, by a retransmission (Karn)
+            c.rtt.sample(now - c.timed_at)
         c.timed_end = 0
     c.retransmits = 0
     c.sendbuf.acknowledge(ack)

@@ -105,7 +105,6 @@ class Connection:
         "snd_una",
         "snd_up",
         "snd_wl1",
-        "snd_wl2",
         "snd_wnd",
         "snd_wscale",
         "sndbuf",
@@ -146,7 +145,7 @@ class Connection:
         """A listener's answer to 'is there room in the accept queue?', asked when the handshake ends."""
         # 3.3.1: send sequence variables
         self.iss = self.snd_una = self.snd_nxt = self.snd_up = iss
-        self.snd_wnd = self.snd_wl1 = self.snd_wl2 = self.snd_max_wnd = 0
+        self.snd_wnd = self.snd_wl1 = self.snd_max_wnd = 0
         self.snd_wscale = 0
         self.sendbuf = SendBuffer(iss + 1)
         self.sndbuf = config.sndbuf

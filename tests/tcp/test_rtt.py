@@ -145,6 +145,56 @@ def test_timestamps_tell_transmissions_apart() -> None:
     assert end.connection.rtt.srtt == pytest.approx(10 * MS, abs=2)  # 80 ms, after 0
 
 
+def test_a_timestamp_of_before_the_timeout_tells_nothing() -> None:
+    """The ACK was lost: our retransmission is a duplicate to the peer, whose ACK still echoes the first transmission."""
+    end = established(ts=True)
+    end.advance(1)
+    end.connection.write(b"x" * 900)
+    echo = end.expect("P.").ts_val
+    end.wait()
+    end.expect("P.", seq=1)
+    end.advance(5)
+    end.send(".", ecr=echo)
+    assert end.connection.rtt.srtt == 1
+    assert end.connection.rtt.backoff == 1
+    end.connection.write(b"x" * 900)
+    end.expect("P.")
+    end.advance(8)
+    end.send(".", ecr=12345)  # what is sent for the first time needs no timestamp
+    assert end.connection.rtt.backoff == 0
+    assert end.connection.rtt.srtt == 10**6
+
+
+def test_nor_does_a_timestamp_of_the_future() -> None:
+    end = established(ts=True)
+    end.advance(1)
+    end.connection.write(b"x" * 900)
+    end.expect("P.")
+    end.wait()
+    end.expect("P.", seq=1)
+    end.send(".", ecr=end.ts_seen + 100_000 & 0xFFFFFFFF)
+    assert end.connection.rtt.srtt == 1
+
+
+def test_what_waits_for_a_hole_is_not_measured() -> None:
+    """New data sent in recovery are acknowledged only when the holes before them are filled."""
+    end = established(sndbuf=1 << 20)
+    end.connection.write(b"x" * 50_000)
+    end.expect_all()
+    end.advance(1)
+    for _ in range(15):
+        end.send(".", ack=1)
+    assert [s.seq for s in end.expect_all()][:2] == [1, 10_001]
+    assert end.connection.timed_end
+    for hole in range(1001, 10_001, 1000):
+        end.advance(20)
+        end.send(".", ack=hole)
+        end.expect_all()
+    end.advance(20)
+    end.send(".")
+    assert end.connection.rtt.srtt < 3 * MS
+
+
 def test_a_fast_retransmission_is_not_measured() -> None:
     end = established()
     end.connection.write(b"x" * 5000)

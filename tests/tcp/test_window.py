@@ -174,7 +174,7 @@ def test_the_window_field_is_unsigned() -> None:
 
 
 def test_only_newer_segments_update_it() -> None:
-    """SND.WL1 < SEG.SEQ, or equal and SND.WL2 <= SEG.ACK: 'prevent using old segments to update the window'."""
+    """SND.WL1 <= SEG.SEQ, or a higher ACK: 'prevent using old segments to update the window'."""
     end = established(wnd=5000)
     end.connection.write(b"x" * 3000)
     end.expect_all()
@@ -185,6 +185,17 @@ def test_only_newer_segments_update_it() -> None:
     end.send(".", seq=3, ack=3001, wnd=6000)
     end.send(".", seq=3, ack=2001, wnd=4000)
     assert end.connection.snd_wnd == 6000
+
+
+def test_a_retransmission_with_a_newer_ack_brings_its_window() -> None:
+    """Found by the two connections of test_state_machine: SND.UNA moves on, so the window must shrink with it."""
+    end = established(wnd=3000)
+    end.connection.write(b"x" * 6000)
+    assert len(end.expect_all()) == 3
+    end.send(".", seq=2, ack=1)
+    end.send(".", b"a", seq=1, ack=3001, wnd=0)
+    assert end.connection.snd_wnd == 0
+    assert [s.length for s in end.expect_all()] in ([], [0])
 
 
 def test_a_window_update_that_overtakes_data() -> None:
