@@ -29,7 +29,7 @@ demo: $(RUN_STAMP) ## show it in a private namespace: curl, nc, ping, the socket
 
 test: $(DEV_STAMP) ## all tests, on two cores (root, for those with real clients)
 	@$(SETUP) packages curl wget nc.openbsd ncat ping tshark ip unshare setpriv
-	@$(SUDO) $(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(SUDO) $(if $(NETEMU_FULL),env NETEMU_FULL=$(NETEMU_FULL)) $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(DEV_STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check
@@ -49,9 +49,9 @@ format: $(DEV_STAMP) ## put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove all that was made here
-	rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## remove all that was made here (through sudo where tests left files of root's)
+	@made="$(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis"; \
+	made="$$made $$(find . -name __pycache__ -type d -prune)"; rm -rf $$made 2>/dev/null || $(SUDO) rm -rf $$made
 
 $(RUN_STAMP): pyproject.toml $(SETUP)
 	@$(SETUP) venv $(VENV) .
