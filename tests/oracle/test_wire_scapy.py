@@ -248,7 +248,7 @@ def errors() -> Iterator[Recorded]:
         six / IPv6ExtHdrRouting(type=0, addresses=[A6], segleft=1, nh=59) / Raw(b"x"),
         six / IPv6ExtHdrFragment(m=1, offset=1, id=4) / Raw(b"seven b"),
         six / IPv6ExtHdrFragment(m=1, offset=0, id=5, nh=6) / Raw(bytes(8)),
-        six / IPv6ExtHdrFragment(m=1, offset=0, id=6, nh=17) / Raw(bytes(16)),
+        six / IPv6ExtHdrFragment(m=1, offset=0, id=6, nh=17) / Raw(udp.HEADER.pack(1, 2, 100, 0) + bytes(8)),
         IP(src=A4, dst=B4, flags="MF", id=6, proto=17) / Raw(udp.HEADER.pack(1, 2, 100, 0) + bytes(8)),
     ):
         scene.give(bytes(packet))
