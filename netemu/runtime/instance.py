@@ -30,8 +30,8 @@ from netemu.stack.host import Host
 from netemu.stack.streams import serve_datagrams, serve_stream
 from tun import Tun, TunError
 
-GRACE = 0.2
-"""Seconds that open connections get to hear of the end."""
+GRACE = 2.0
+"""Seconds that a command gets to end once it is told to."""
 
 
 class Instance:
@@ -47,6 +47,8 @@ class Instance:
             self._undo = undo.pop_all()
         self._stopping = asyncio.Event()
         self.failure: str | None = None
+        self.signal = 0
+        """The signal that ended it."""
 
     def _set_up(self, undo: contextlib.ExitStack) -> None:
         config = self.config
@@ -95,7 +97,7 @@ class Instance:
         driver = Driver(self.engine, self.tun, loop, self._device_failed)
         driver.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._on_signal, number, until is not None)
         try:
             await self._server.start()
             self.directory.write_info(msgspec.json.encode(self.status()))
@@ -110,6 +112,7 @@ class Instance:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _end(self, driver: Driver) -> None:
         """Reset the connections that are open, let the packets out, then stop answering."""
@@ -122,6 +125,12 @@ class Instance:
     def close(self) -> None:
         """Give everything back: capture, TUN, directory."""
         self._undo.close()
+
+    def _on_signal(self, number: int, has_command: bool) -> None:
+        if has_command and number == signal.SIGINT:
+            return  # ^C goes to the command too, and what it means is the command's business
+        self.signal = number
+        self.stop()
 
     def _device_failed(self, error: TunError) -> None:
         self.failure = str(error)
@@ -200,7 +209,7 @@ def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
             await instance.serve(lambda _: ready.set(), command())
         finally:
             instance.close()
-        return _report(instance) or status
+        return _report(instance) or (128 + instance.signal if instance.signal else status)
 
     return _run_loop(main())
 
@@ -233,13 +242,24 @@ async def _run(argv: Sequence[str]) -> int:
     try:
         await ended.wait()
     except asyncio.CancelledError:
-        child.terminate()
+        await _terminate(child, ended)
         raise
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
     status = child.wait()
     return status if status >= 0 else 128 - status
+
+
+async def _terminate(child: subprocess.Popen[bytes], ended: asyncio.Event) -> None:
+    """End a command, by force if need be, while the stack still answers it."""
+    child.terminate()
+    try:
+        async with asyncio.timeout(GRACE):
+            await ended.wait()
+    except TimeoutError:
+        child.kill()
+    child.wait()
 
 
 def _report(instance: Instance) -> int:
