@@ -68,6 +68,8 @@ def run(
 
     bring_up_loopback()
     os.environ["NETEMU_NAME"] = checked.name  # `netemu ss` in there means this instance
+    own = os.path.dirname(os.path.abspath(sys.executable))  # and is found, though this one came from .venv/bin
+    os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), own)))
     return run_command(checked, command)
 
 
