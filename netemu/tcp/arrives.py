@@ -106,8 +106,9 @@ def _in_syn_sent(c: Connection, seg: Segment, now: int) -> Reason:
         return _TAKEN
     if not flags & SYN:
         return Drop.NO_SYN
+    offered = c.rcv_adv - c.rcv_nxt
     learn_from_syn(c, seg, now)
-    c.rcv_adv = c.rcv_nxt + min(c.rcvbuf, 0xFFFF)
+    c.rcv_adv = c.rcv_nxt + offered
     if not flags & ACK:  # simultaneous open: our SYN goes again, with an ACK
         c.move(Event.SYN)
         c.send_syn = True

@@ -31,8 +31,8 @@ class Config:
     syn_retries: int = (
         7  # tcp_syn_retries; 7 of them last 4 minutes, and RFC 9293 MUST-23 wants 3 or more (Linux: 6, 2 minutes)
     )
-    synack_retries: int = 5  # tcp_synack_retries
-    retries1: int = 3  # tcp_retries1: R1 of RFC 9293 3.8.3
+    synack_retries: int = 5  # tcp_synack_retries; DEVIATION: 1 minute, MUST-23 counts SYN-ACKs among the SYNs
+    retries1: int = 3  # tcp_retries1: R1 of RFC 9293 3.8.3, of which nothing follows (timers.py says why)
     retries2: int = 15  # tcp_retries2: R2, about 15 minutes
     orphan_retries: int = 8  # tcp_orphan_retries: R2 of a connection that no application holds any more
     fin_timeout: int = 60 * SECOND  # tcp_fin_timeout: FIN-WAIT-2 of such a connection

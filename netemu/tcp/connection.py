@@ -215,9 +215,9 @@ class Connection:
             self.rcv_wscale = receiver.scale_for(self.rcvbuf)
 
     def _open(self, how: Event, now: int) -> None:
+        self.move(how)
         self.opened_by = how
         self.rcv_adv = self.rcv_nxt
-        self.move(how)
         self.snd_nxt = self.iss + 1
         self.send_syn = True
         self.last_sent = self.last_received = now
@@ -370,9 +370,17 @@ class Connection:
         """Our timestamp clock: milliseconds (RFC 7323 5.4 allows 1 ms to 1 s)."""
         return now // 1_000_000 + self.ts_offset & 0xFFFFFFFF
 
+    @property
+    def acceptable_seq(self) -> int:
+        """Where a segment without text stands.
+
+        DEVIATION: RFC 9293 has SEQ=SND.NXT; a peer that has shrunk its window below that (MUST-34) would not take it.
+        """
+        return min(self.snd_nxt, max(self.snd_una, self.snd_una + self.snd_wnd))
+
     def make_reset(self) -> Segment:
-        """The RST of ``abort``: at SND.NXT, with the ACK that lets RFC 5961 receivers take it at once."""
-        return Segment(self.snd_nxt, self.rcv_nxt, RST | ACK, 0)
+        """The RST of ``abort``: at SND.NXT, with the ACK that makes it acceptable in SYN-SENT too."""
+        return Segment(self.acceptable_seq, self.rcv_nxt, RST | ACK, 0)
 
 
 def reset_for(segment: Segment) -> Segment:

@@ -45,10 +45,7 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
         return _segment(c, c.snd_una - 1, ACK, (), 0, now)
     if c.ack_now:
         seq = c.snd_nxt
-        if seq - c.snd_una > c.snd_wnd:
-            # DEVIATION: RFC 9293 has SEQ=SND.NXT; to a peer that has shrunk its window (MUST-34) that would not be acceptable
-            seq = c.snd_una + c.snd_wnd
-        return _segment(c, seq, ACK, (), 0, now)
+        return _segment(c, seq if seq - c.snd_una <= c.snd_wnd else c.acceptable_seq, ACK, (), 0, now)
     return None
 
 
@@ -105,7 +102,7 @@ def _blocked(c: Connection, by_congestion: bool, now: int) -> int:
     """
     if by_congestion:
         c.recovery.full_until = c.snd_nxt
-    elif c.snd_nxt == c.snd_una and c.deadline_rtx == NEVER:
+    if c.snd_nxt == c.snd_una and c.deadline_rtx == NEVER:
         c.persist = True
         c.deadline_rtx = now + (min(c.rtt.rto, SECOND) if c.snd_wnd else c.rtt.rto)
     return -1

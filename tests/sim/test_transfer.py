@@ -72,7 +72,7 @@ def test_transfers_arrive_intact(first: int) -> None:
 
 
 def test_damage_is_noticed() -> None:
-    """The path does what it says, and no damaged packet gets past a checksum: counted, and sent again."""
+    """MUST-2, MUST-3: the path does what it says, and no damaged packet gets past a checksum: counted, and sent again."""
     sim = Simulation(1)
     client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
     sim.link(client, server, Lossy(Random(1), 5, damage=0.1))

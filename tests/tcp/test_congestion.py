@@ -145,5 +145,6 @@ def test_smaller_segments_keep_their_number() -> None:
 
 
 def test_names() -> None:
+    """MAY-18: alternatives go by name."""
     assert set(ALGORITHMS) >= {"reno", "newreno"}
     assert all(issubclass(kind, NewReno.__bases__[0]) for kind in ALGORITHMS.values())

@@ -1,4 +1,4 @@
-"""Keep-alive (RFC 9293 3.8.4). MUST-24 to 29, SHLD-12."""
+"""Keep-alive (RFC 9293 3.8.4). MUST-24 to 29, SHLD-12, MAY-5."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from wire_end import WireEnd, established, over_the_wire, syn_received, syn_sent
 
 from netemu.tcp.receiver import scale_for
-from netemu.wire.tcp import NO_OPTIONS, Options, Segment
+from netemu.wire.tcp import NO_OPTIONS, Options, Segment, emit_options
 
 
 def full_size(end: WireEnd) -> int:
@@ -214,6 +214,20 @@ def test_a_retransmitted_syn_has_the_same_options() -> None:
     end = syn_received(sack=True, wscale=1, rcvbuf=1 << 20)
     end.wait()
     assert end.expect("S.").options == Options(1460, 4, True)
+
+
+def test_options_fill_whole_words() -> None:
+    """MUST-69, MUST-64: padded, where they must be, by NOPs in front; an EOL with something behind it is never sent."""
+    for wscale in (None, 3):
+        for sack in (False, True):
+            for ts in (None, 7):
+                for blocks in ((), ((1, 2),), ((1, 2), (3, 4), (5, 6))):
+                    area = emit_options(Segment(0, 0, 16, 0, ts_val=ts, options=Options(1460, wscale, sack, blocks)))
+                    assert len(area) % 4 == 0
+                    at = 0
+                    while at < len(area):
+                        assert area[at] != 0
+                        at += 1 if area[at] == 1 else area[at + 1]
 
 
 def test_plain_segments_have_no_options() -> None:

@@ -204,6 +204,15 @@ def test_abort_in_time_wait_changes_nothing() -> None:
     assert end.take_events() == 0
 
 
+def test_a_reset_stands_inside_a_shrunk_window() -> None:
+    end = established(wnd=5000)
+    end.connection.write(b"x" * 5000)
+    end.expect_all()
+    end.send(".", ack=1, wnd=2000)
+    end.connection.abort()
+    end.expect("R.", seq=2001)
+
+
 def test_a_keepalive_abort_names_its_reason() -> None:
     end = established()
     end.connection.abort(Reset.TIMEOUT, Close.KEEPALIVE)

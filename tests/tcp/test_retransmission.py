@@ -8,6 +8,7 @@ import pytest
 from wire_end import established
 
 from netemu.reasons import Close, Drop
+from netemu.tcp.arrives import set_mss
 from netemu.tcp.config import NEVER, Config
 from netemu.tcp.state import State
 
@@ -203,8 +204,6 @@ def test_the_timer_does_not_run_without_a_reason() -> None:
 
 def test_a_smaller_path_mtu() -> None:
     """RFC 1191 6.5: what is outstanding goes again in smaller pieces, at once and without a penalty."""
-    from netemu.tcp.arrives import set_mss
-
     end = established(mss=1460)
     end.connection.write(b"x" * 4000)
     assert [s.length for s in end.expect_all()] == [1460, 1460, 1080]

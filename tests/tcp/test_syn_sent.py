@@ -199,7 +199,9 @@ def test_rcvbuf_changed_while_the_syn_travels() -> None:
     """The scale that was offered is the one that counts (RFC 7323 2.2)."""
     end = WireEnd(wscale=7, rcvbuf=1 << 20)
     end.connection.open_active(end.now)
-    assert end.expect("S").options.wscale == 4
+    assert end.expect("S", wnd=65535).options.wscale == 4
     end.connection.rcvbuf = 30_000
     end.send("S.")
-    end.expect(".", wnd=30_000 >> 4)
+    end.expect(".", wnd=65535 >> 4)  # what was offered stays offered (SHLD-14)
+    end.send(".", b"x" * 40_000)
+    end.expect(".", ack=40_001)
