@@ -48,7 +48,7 @@ def was_predicted(
         or length > c.rcv_adv - rcv_nxt
         or c.reassembly is not None
         or c.snd_wl1 > rcv_nxt  # overtaken by a newer one: its window is old
-        or c.rtt.backoff
+        or (c.rtt.backoff and ack > una)  # its timestamp may be wanted
         or (c.ts_on and (ts_val is None or (ts_val - c.ts_recent) & HALF))
     ):
         return False
@@ -346,9 +346,7 @@ def _advance(c: Connection, ack: int, now: int) -> None:
     """New data is acknowledged."""
     acked, c.snd_una = ack - c.snd_una, ack
     if c.timed_end and ack >= c.timed_end:
-        if (
-            c.recovery.phase is Phase.OPEN
-        ):  # else the ACK has waited for a hole to be filled, by a retransmission (Karn)
+        if c.recovery.phase is Phase.OPEN:  # else the ACK may have waited for a retransmission (Karn)
             c.rtt.sample(now - c.timed_at)
         c.timed_end = 0
     c.retransmits = 0
