@@ -14,7 +14,8 @@ from netemu.stack.listener import Listener
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_of
 from netemu.stack.output import Template
 from netemu.stack.ports import Ports
-from netemu.stack.sockets import Socket, StreamSocket, error
+from netemu.stack.sockets import Socket, error
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
 from netemu.tcp.connection import (
     CONNECTED,

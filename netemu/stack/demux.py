@@ -14,8 +14,9 @@ from netemu.reasons import Drop, Match
 from netemu.stack.names import ANY, Name
 
 if TYPE_CHECKING:
+    from netemu.stack.datagram_socket import DatagramSocket
     from netemu.stack.listener import Listener
-    from netemu.stack.sockets import DatagramSocket, Socket
+    from netemu.stack.sockets import Socket
     from netemu.tcp.connection import Connection
     from netemu.tcp.timewait import TimeWait
 

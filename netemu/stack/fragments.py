@@ -110,6 +110,7 @@ class Fragments:
     def __init__(self) -> None:
         self.partial: dict[Key, Partial] = {}
         self._cost = 0
+        self._next: int | None = None
 
     def add(self, ip: IpPacket, data: Buffer, now: int) -> tuple[IpPacket, bytes] | Drop | None:
         """Take a fragment: the whole packet and its header if it was the last, None if more is to come, or why not."""
@@ -125,6 +126,8 @@ class Fragments:
                 return Drop.FRAGMENT_LIMIT
             partial = self.partial[key] = Partial(ip.version, now + TIMEOUT[ip.version])
             self._cost += partial.cost
+            if self._next is None or partial.deadline < self._next:
+                self._next = partial.deadline
         if partial.given_up:
             return Drop.FRAGMENT_OVERLAP
         before = partial.cost
@@ -147,12 +150,13 @@ class Fragments:
         self._cost -= self.partial.pop(key).cost
 
     def next_timer(self) -> int | None:
-        """When the oldest packet is given up, ns."""
-        return min((p.deadline for p in self.partial.values()), default=None)
+        """When the oldest packet is given up, ns; may be early."""
+        return self._next
 
     def expire(self, now: int) -> list[Partial]:
         """Give up what waited too long; the packets that were not given up before."""
         late = [(key, p) for key, p in self.partial.items() if p.deadline <= now]
         for key, _ in late:
             self._forget(key)
+        self._next = min((p.deadline for p in self.partial.values()), default=None)
         return [p for _, p in late if not p.given_up]

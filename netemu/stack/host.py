@@ -14,6 +14,7 @@ from random import Random
 from netemu.reasons import Drop, Match, Reason
 from netemu.stack import constants as so
 from netemu.stack.connections import Connections
+from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.demux import SocketTable, flow_key
 from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
@@ -21,7 +22,8 @@ from netemu.stack.output import fragments
 from netemu.stack.ports import Ports
 from netemu.stack.row import SocketRow
 from netemu.stack.rows import socket_rows
-from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket, error
+from netemu.stack.sockets import Socket, error
+from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.sysctl import configure
 from netemu.tcp.config import NEVER, Config
 from netemu.tcp.connection import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.reasons import Close, Drop, Match, Reason
 from netemu.stack.demux import flow_key
-from netemu.stack.sockets import StreamSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.arrives import set_mss
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import State

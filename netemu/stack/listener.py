@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netemu.stack.names import Name
 
 if TYPE_CHECKING:
-    from netemu.stack.sockets import StreamSocket
+    from netemu.stack.stream_socket import StreamSocket
     from netemu.tcp.connection import Connection
 
 SOMAXCONN = 4096

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.names import shown
 from netemu.stack.row import Info, SocketRow
-from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket
+from netemu.stack.sockets import Socket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
 from netemu.tcp.connection import Connection
 from netemu.tcp.timewait import TimeWait

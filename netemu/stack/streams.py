@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from netemu.stack import constants as so
-from netemu.stack.sockets import Address, DatagramSocket, Socket, StreamSocket
+from netemu.stack.datagram_socket import DatagramSocket
+from netemu.stack.sockets import Address, Socket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp import receiver
 from netemu.tcp.connection import ENDED, READABLE, WRITABLE, Connection
 from netemu.tcp.state import CAN_SEND, State

@@ -35,7 +35,9 @@ from netemu.capture.pcapng import PcapngWriter
 from netemu.runtime.engine import Engine
 from netemu.sim.simulation import Simulation, delay_of
 from netemu.stack import constants as so
-from netemu.stack.sockets import DatagramSocket, Socket, StreamSocket
+from netemu.stack.datagram_socket import DatagramSocket
+from netemu.stack.sockets import Socket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Datagrams, Stream, serve_datagrams, serve_stream
 from netemu.wire import icmp, ipv4, ipv6, tcp, udp
 from netemu.wire.buffer import Buffer

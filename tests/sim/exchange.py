@@ -10,7 +10,8 @@ from typing import Any
 from netemu.runtime.engine import Engine
 from netemu.sim.simulation import Simulation
 from netemu.stack import constants as so
-from netemu.stack.sockets import Socket, StreamSocket
+from netemu.stack.sockets import Socket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Stream, serve_stream
 from netemu.tcp.connection import Connection
 from netemu.wire.buffer import Buffer

@@ -9,8 +9,9 @@ import pytest
 
 from netemu.reasons import Drop, Reason
 from netemu.stack import constants as so
+from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.host import Host
-from netemu.stack.sockets import DatagramSocket, StreamSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire import tcp as tcp_wire

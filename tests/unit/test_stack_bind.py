@@ -11,7 +11,8 @@ from stack_bench import HOST, HOST6, PEER, Bench, Pair, errno_of, tcp, with_opti
 from netemu.reasons import Drop
 from netemu.stack import constants as so
 from netemu.stack import ports
-from netemu.stack.sockets import DatagramSocket, StreamSocket
+from netemu.stack.datagram_socket import DatagramSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.wire.tcp import RST, SYN
 
 INUSE = errno.EADDRINUSE

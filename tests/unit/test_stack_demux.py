@@ -27,7 +27,7 @@ from stack_bench import (
 
 from netemu.reasons import Close, Drop, Match, Reset
 from netemu.stack import constants as so
-from netemu.stack.sockets import StreamSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.state import State
 from netemu.wire.ip import parse_address
 from netemu.wire.packet import Packet

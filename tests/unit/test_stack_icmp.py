@@ -29,7 +29,7 @@ from stack_bench import (
 from netemu.reasons import Close, Drop, Match
 from netemu.stack import constants as so
 from netemu.stack.icmp import ERROR_BURST, MAX_PATHS
-from netemu.stack.sockets import StreamSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.state import State
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.ip import ICMP, ICMPV6, UDP, parse_address

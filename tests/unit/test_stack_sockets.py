@@ -24,7 +24,8 @@ from stack_bench import (
 from netemu.reasons import Close, Reset
 from netemu.stack import constants as so
 from netemu.stack.host import Host
-from netemu.stack.sockets import Socket, StreamSocket
+from netemu.stack.sockets import Socket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.connection import ENDED, READABLE, WRITABLE
 from netemu.wire.ip import parse_address
 from netemu.wire.tcp import ACK, FIN, PSH, RST, SYN

@@ -23,7 +23,7 @@ from stack_bench import (
 
 from netemu.reasons import Drop, Match
 from netemu.stack import constants as so
-from netemu.stack.sockets import DatagramSocket, datagram_charge
+from netemu.stack.datagram_socket import DatagramSocket, datagram_charge
 from netemu.wire import udp as udp_wire
 from netemu.wire.ip import UDP, parse_address
 from netemu.wire.packet import Packet

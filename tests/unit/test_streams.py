@@ -8,7 +8,7 @@ import pytest
 
 from netemu.runtime.engine import Engine
 from netemu.sim.simulation import Simulation, delay_of
-from netemu.stack.sockets import StreamSocket
+from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Stream, serve_stream
 from netemu.wire.buffer import Buffer
 

@@ -1,0 +1,372 @@
+"""TCP sockets: fresh, listening, or one end of a connection."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from netemu.reasons import Close, Reset
+from netemu.stack import constants as so
+from netemu.stack.listener import SOMAXCONN, Listener
+from netemu.stack.names import shown
+from netemu.stack.output import Template
+from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, Address, Socket, buffer_size, error
+from netemu.tcp.connection import READABLE, WRITABLE, Connection
+from netemu.tcp.state import CAN_SEND, State
+from netemu.wire.buffer import Buffer
+
+if TYPE_CHECKING:
+    from netemu.stack.host import Host
+
+_HANDSHAKE = (State.SYN_SENT, State.SYN_RECEIVED)
+_ENDED = (State.CLOSED, State.TIME_WAIT)
+
+
+class StreamSocket(Socket):
+    """A TCP socket: fresh, listening, or one end of a connection."""
+
+    __slots__ = (
+        "connected",
+        "connecting",
+        "connection",
+        "keepalive",
+        "linger",
+        "listener",
+        "nodelay",
+        "rcvbuf",
+        "read_shut",
+        "reported",
+        "sndbuf",
+        "soft_error",
+    )
+    is_stream = True
+
+    def __init__(self, host: Host, family: int = so.AF_INET, app: str = "", uid: int = 0) -> None:
+        super().__init__(host, family, app, uid)
+        self.connection: Connection | None = None
+        self.listener: Listener | None = None
+        self.connecting = False
+        """connect was called, and has not yet told how it went."""
+        self.connected = False
+        """connect has told of success, or accept made the socket: it stays so until close, whatever becomes of the connection."""
+        self.nodelay = self.keepalive = self.read_shut = False
+        self.linger = -1
+        self.rcvbuf = self.sndbuf = 0
+        self.reported = False
+        """The connection's error was handed to the user."""
+        self.soft_error: tuple[int, int] | None = None
+        """errno of an ICMP error, and the connection's ``last_received`` then: what a timeout is blamed on (SHLD-25)."""
+
+    @property
+    def state_name(self) -> str:
+        if self.listener is not None:
+            return State.LISTEN.value
+        return self.connection.state.value if self.connection is not None else State.CLOSED.value
+
+    @property
+    def is_listening(self) -> bool:  # type: ignore[override]  # an attribute in the base, derived here
+        return self.listener is not None
+
+    @property
+    def is_busy(self) -> bool:
+        return self.connection is not None and self.connection.state not in _ENDED
+
+    # -- opening ----------------------------------------------------------------------------------------------------------
+
+    def bind(self, address: Address) -> None:
+        super().bind(address)
+        self.host.table.add_bound(self)
+
+    def listen(self, backlog: int = SOMAXCONN) -> None:
+        """Go to LISTEN; again: change the backlog. The check for conflicts runs once more (facts T1)."""
+        if self.listener is not None:
+            self.listener.set_backlog(backlog)
+            return
+        if self.connecting or self.connected:
+            raise error(errno.EINVAL, "the socket is connected")
+        self._disconnect()
+        if self.name is None:
+            self.host.tcp.ports.bind(self, self.bound, 0)
+            self.host.table.add_bound(self)
+        assert self.name is not None
+        if self.host.tcp.ports.conflict(self, self.name) is not None:
+            raise error(errno.EADDRINUSE, f"another socket holds port {self.lport}")
+        self.listener = Listener(self, self.name, backlog)
+        self.host.table.add_listener(self.listener)
+
+    def accept(self) -> tuple[StreamSocket, Address]:
+        """The next established connection; EAGAIN when none waits."""
+        if self.listener is None:
+            raise error(errno.EINVAL, "the socket does not listen")
+        if not self.listener.accepted:
+            raise error(errno.EAGAIN)
+        child = self.listener.accepted.popleft()
+        assert child.peer is not None
+        return child, (shown(child.family, child.peer[0]), child.peer[1])
+
+    def connect(self, address: Address) -> None:
+        """Begin a connection: EINPROGRESS. Called again it tells how it went: EALREADY, the error, or success; then EISCONN."""
+        if self.listener is not None or self.connected:
+            raise error(errno.EISCONN)
+        c = self.connection
+        if self.connecting and c is not None:
+            if c.state in _HANDSHAKE:
+                raise error(errno.EALREADY)
+            self.connecting = False
+            if c.state not in _ENDED:
+                self.connected = True
+                return
+            number = 0 if self.reported else c.error
+            self._disconnect()
+            raise error(number or errno.ECONNABORTED)
+        remote, port = self._remote(address)
+        self._disconnect()
+        unnamed = self.name is None
+        try:
+            self.host.tcp.connect(self, remote, port)
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            raise error(errno.EADDRNOTAVAIL, "all ephemeral ports are taken") from None
+        self.port_by_connect = unnamed
+        self.connecting = True
+        raise error(errno.EINPROGRESS)
+
+    def _disconnect(self) -> None:
+        """Forget a connection that has ended, or never began."""
+        self.connection, self.peer, self.soft_error = None, None, None
+        self.laddr = self.bound
+
+    def getpeername(self) -> Address:
+        c = self.connection
+        if c is None or c.state is State.SYN_SENT or c.state in _ENDED:
+            raise error(errno.ENOTCONN)
+        return super().getpeername()
+
+    # -- data -------------------------------------------------------------------------------------------------------------
+
+    def send(self, data: Buffer) -> int:
+        """Queue as much as the send buffer takes; the number of bytes. EAGAIN when it is full."""
+        c = self.connection
+        if c is None:
+            raise error(errno.EPIPE)
+        if c.state not in CAN_SEND:
+            self._raise_error()
+            raise error(errno.EAGAIN if c.state in _HANDSHAKE else errno.EPIPE)
+        room = c.writable_bytes
+        if not room:
+            raise error(errno.EAGAIN)
+        piece = bytes(data[:room])
+        c.write(piece)
+        self.host.wake(c)
+        return len(piece)
+
+    def recv(self, limit: int) -> bytes:
+        """Up to ``limit`` bytes; b'' at the end of the stream; EAGAIN when there is nothing yet."""
+        c = self.connection
+        if c is None:
+            raise error(errno.ENOTCONN)
+        data = c.read(limit)
+        if data:
+            if c.ack_now:
+                self.host.wake(c)
+            return bytes(data)
+        if c.at_eof or limit == 0:
+            return b""
+        self._raise_error()
+        if c.state in _ENDED or self.read_shut:
+            return b""
+        raise error(errno.EAGAIN)
+
+    def _raise_error(self) -> None:
+        """Report the connection's error, once."""
+        c = self.connection
+        if c is not None and c.error and not self.reported:
+            self.reported = True
+            raise error(c.error)
+
+    def poll(self) -> int:
+        """READABLE and WRITABLE as they are now."""
+        if self.listener is not None:
+            return READABLE if self.listener.accepted else 0
+        c = self.connection
+        if c is None:
+            return WRITABLE
+        ended = c.state in _ENDED
+        bits = READABLE if c.received or c.fin_received or ended or self.read_shut else 0
+        return bits | (WRITABLE if ended or (c.state in CAN_SEND and c.writable_bytes) else 0)
+
+    # -- closing ----------------------------------------------------------------------------------------------------------
+
+    def shutdown(self, how: int) -> None:
+        """SHUT_WR sends a FIN; SHUT_RD ends reading once all that is here is read. A listener goes back to CLOSED."""
+        if how not in (so.SHUT_RD, so.SHUT_WR, so.SHUT_RDWR):
+            raise error(errno.EINVAL)
+        if self.listener is not None:
+            if how != so.SHUT_WR:
+                self._stop_listening()
+            return
+        c = self.connection
+        if c is None or c.state in _ENDED:
+            raise error(errno.ENOTCONN)
+        if c.state is State.SYN_SENT:
+            c.shutdown_write()
+            self.host.wake(c)
+            c.error, self.connecting = errno.ECONNRESET, False
+            return
+        if how != so.SHUT_WR:
+            self.read_shut = True
+            self.host.notify(self, READABLE)
+        if how != so.SHUT_RD:
+            c.shutdown_write()
+            self.host.wake(c)
+
+    def close(self) -> None:
+        """Give the socket back; no more events. Unread data or SO_LINGER 0 make it a RST (RFC 9293 SHLD-3)."""
+        if not self.id:
+            return
+        self.on_event = None
+        self._stop_listening()
+        c = self.connection
+        if c is not None:
+            if self.linger == 0 and c.state in (*CAN_SEND, State.SYN_RECEIVED, State.FIN_WAIT_1, State.FIN_WAIT_2):
+                c.orphan = True
+                c.abort(Reset.LINGER)
+            else:
+                c.close(self.host.now)
+            self.host.wake(c)
+            if c.state not in _ENDED:
+                return  # the connection keeps its place and its port until it has ended
+        self._release()
+
+    def abort(self) -> None:
+        """Close with a RST."""
+        if self.connection is not None:
+            self.connection.orphan = True
+            self.connection.abort()
+            self.host.wake(self.connection)
+        self.close()
+
+    def ended(self) -> None:
+        """The host says: the connection has left the table."""
+        c = self.connection
+        if c is None:
+            return
+        if c.close_reason is Close.TIMED_OUT and self.soft_error is not None and self.soft_error[1] == c.last_received:
+            c.error = self.soft_error[0]
+        elif c.close_reason is Close.RESET_BY_PEER and c.fin_received:
+            c.error = errno.EPIPE  # as Linux: the peer had said that it would send no more
+        if c.orphan:
+            self._release()
+        elif not self.port_by_bind:
+            self._give_back_port()
+
+    def _give_back_port(self) -> None:
+        if self.name is not None:
+            self.host.table.remove_bound(self)
+        super()._give_back_port()
+
+    def _release(self) -> None:
+        super()._release()
+        self.connection = None  # it still points here, for captures; a cycle would outlive both
+
+    def _stop_listening(self) -> None:
+        """Reset what was not accepted, what is half open too (facts T9)."""
+        listener = self.listener
+        if listener is None:
+            return
+        self.host.table.remove_listener(listener)
+        self.listener = None
+        for c in sorted(listener.half_open, key=_flow):
+            c.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
+            self.host.wake(c)
+        while listener.accepted:
+            child = listener.accepted.popleft()
+            if child.connection is not None:
+                child.connection.orphan = True
+                child.connection.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
+                self.host.wake(child.connection)
+            child.close()
+        if not self.port_by_bind:
+            self._give_back_port()
+
+    # -- options ----------------------------------------------------------------------------------------------------------
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        match level, option:
+            case so.IPPROTO_TCP, so.TCP_NODELAY:
+                self.nodelay = bool(value)
+            case so.SOL_SOCKET, so.SO_KEEPALIVE:
+                self.keepalive = bool(value)
+            case so.SOL_SOCKET, so.SO_LINGER:
+                self.linger = value
+            case so.SOL_SOCKET, so.SO_RCVBUF:
+                self.rcvbuf = buffer_size(value, RCVBUF_MIN)
+            case so.SOL_SOCKET, so.SO_SNDBUF:
+                self.sndbuf = buffer_size(value, SNDBUF_MIN)
+            case _:
+                super().setsockopt(level, option, value)
+        c = self.connection
+        if c is not None and c.state not in _ENDED:
+            self.apply_options(c)
+            template = c.template
+            if isinstance(template, Template) and (template.ttl, template.tos) != (self.ttl, self.tos):
+                c.template = _remarked(template, self.ttl, self.tos)  # MUST-48, MUST-49, SHLD-21
+            self.host.wake(c)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        c = self.connection
+        match level, option:
+            case so.IPPROTO_TCP, so.TCP_NODELAY:
+                return int(self.nodelay)
+            case so.IPPROTO_TCP, so.TCP_MAXSEG:
+                return c.mss if c is not None else 536
+            case so.SOL_SOCKET, so.SO_KEEPALIVE:
+                return int(self.keepalive)
+            case so.SOL_SOCKET, so.SO_LINGER:
+                return self.linger
+            case so.SOL_SOCKET, so.SO_RCVBUF:
+                return self.rcvbuf or self.host.config.rcvbuf
+            case so.SOL_SOCKET, so.SO_SNDBUF:
+                return self.sndbuf or self.host.config.sndbuf
+            case so.SOL_SOCKET, so.SO_ERROR:
+                pending = 0 if c is None or self.reported else c.error
+                self.reported = self.reported or bool(pending)
+                return pending
+        return super().getsockopt(level, option)
+
+    def apply_options(self, c: Connection) -> None:
+        """Hand the options to the connection."""
+        c.nodelay = self.nodelay
+        if self.rcvbuf:
+            c.rcvbuf = self.rcvbuf
+        if self.sndbuf:
+            c.sndbuf = self.sndbuf
+        if self.keepalive != c.keepalive:
+            c.keepalive = self.keepalive
+            c.deadline_keepalive = self.host.now + c.config.keepalive_time if self.keepalive else 1 << 62
+
+    def inherit(self, parent: Socket) -> None:
+        super().inherit(parent)
+        self.connected = True
+        if isinstance(parent, StreamSocket):
+            self.nodelay, self.keepalive, self.linger = parent.nodelay, parent.keepalive, parent.linger
+            self.rcvbuf, self.sndbuf = parent.rcvbuf, parent.sndbuf
+
+    @property
+    def queues(self) -> tuple[int, int]:
+        """(Recv-Q, Send-Q) as ss(8) shows them: for a listener the connections that wait and the backlog."""
+        if self.listener is not None:
+            return len(self.listener.accepted), self.listener.backlog
+        c = self.connection
+        return (c.received_bytes, len(c.sendbuf)) if c is not None else (0, 0)
+
+
+def _flow(c: Connection) -> bytes:
+    return c.flow
+
+
+def _remarked(old: Template, ttl: int, tos: int) -> Template:
+    size, flow = 16 if old.is_ipv6 else 4, old.flow
+    sport, dport = int.from_bytes(flow[-4:-2], "big"), int.from_bytes(flow[-2:], "big")
+    return Template(flow[:size], flow[size : 2 * size], sport, dport, ttl, tos, old.local)
