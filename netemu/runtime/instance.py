@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -80,11 +82,13 @@ class Instance:
         self.user = drop_root(config.user) or _user_name()
 
     def _serve(self) -> None:
-        for spec, app in self._apps:
+        """A socket for each family, so that the table and the captures show IPv4 addresses as such."""
+        families = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in self.config.addresses}
+        for (spec, app), family in itertools.product(self._apps, sorted(families)):
             try:
-                serve_stream(self.host, app.stream, spec.port, app=spec.name)
+                serve_stream(self.host, app.stream, spec.port, app=spec.name, family=family, v6only=True)
                 if app.udp:
-                    serve_datagrams(self.host, app.datagram(), spec.port, app=spec.name)
+                    serve_datagrams(self.host, app.datagram(), spec.port, app=spec.name, family=family, v6only=True)
             except OSError as error:
                 raise RuntimeFailure(f"--app {spec.name}: port {spec.port}: {error.strerror}") from None
 

@@ -234,11 +234,15 @@ def serve_stream(
     *,
     app: str,
     family: int = so.AF_INET6,
-    address: str = "::",
+    address: str = "",
+    v6only: bool = False,
     backlog: int = BACKLOG,
     uid: int = 0,
 ) -> StreamSocket:
-    """Listen on ``port`` for an app and give every connection a protocol object of its own. OSError as bind and listen."""
+    """Listen on ``port`` for an app and give every connection a protocol object of its own. OSError as bind and listen.
+
+    By default at all addresses of both families, by one dual-stack socket.
+    """
     listening = StreamSocket(host, family, app, uid)
 
     def on_event(_: Socket, events: int) -> None:
@@ -251,6 +255,7 @@ def serve_stream(
 
     try:
         listening.setsockopt(so.SOL_SOCKET, so.SO_REUSEADDR, 1)
+        listening.v6only = v6only
         listening.bind((address, port))
         listening.listen(backlog)
     except OSError:
@@ -267,11 +272,13 @@ def serve_datagrams(
     *,
     app: str,
     family: int = so.AF_INET6,
-    address: str = "::",
+    address: str = "",
+    v6only: bool = False,
     uid: int = 0,
 ) -> DatagramSocket:
     """Bind ``port`` for an app's UDP side. OSError as bind."""
     socket = DatagramSocket(host, family, app, uid)
+    socket.v6only = v6only
     try:
         socket.bind((address, port))
     except OSError:
