@@ -21,8 +21,8 @@ from zlib import crc32
 from netemu.reasons import Match, Reason
 from netemu.tcp.config import NEVER, Config
 from netemu.tcp.connection import Connection
+from netemu.tcp.state import FIN_QUEUED, State
 from netemu.tcp.state import SYNCHRONIZED as ALL_SYNCHRONIZED
-from netemu.tcp.state import State
 from netemu.tcp.timewait import TimeWait
 from netemu.wire.tcp import (
     ACK,
@@ -343,6 +343,11 @@ def check(c: Connection) -> None:
         assert c.reassembly.bytes <= c.rcv_adv - c.rcv_nxt, "out-of-order data is bounded by the window"
     if c.snd_nxt > c.snd_una and c.state is not State.TIME_WAIT and not c.send_syn:
         assert c.deadline_rtx < NEVER, "something is outstanding and no timer runs"
+    if c.deadline_rtx < NEVER:
+        assert c.persist or c.snd_nxt > c.snd_una, "the retransmission timer runs and nothing is outstanding"
+    if c.persist:
+        assert c.snd_nxt == c.snd_una, "the persist timer runs although an ACK is due"
+        assert c.snd_nxt < c.sendbuf.end or c.state in FIN_QUEUED, "the persist timer runs and nothing waits"
     if c.state is State.TIME_WAIT:
         assert c.next_timer() == NEVER, "a timer runs in TIME-WAIT"
 
