@@ -130,7 +130,10 @@ def emulated(namespace: Namespace, *options: str, wrap: Sequence[str] = ()) -> I
     try:
         yield instance
     except BaseException:
-        instance.end(signal.SIGKILL)
+        try:
+            instance.end()  # so that it removes what it made
+        except subprocess.TimeoutExpired:
+            instance.end(signal.SIGKILL)
         sys.stderr.write(instance.complaints())
         raise
     instance.close()

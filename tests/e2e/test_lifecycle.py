@@ -243,7 +243,7 @@ def test_run_ends_with_its_command_and_with_a_signal(netns: Namespace) -> None:
     assert process.stdout is not None
     command = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)  # as ^C does: to all in the foreground
-    assert process.wait(10) != 0
+    assert process.wait(10) == 128 + signal.SIGINT
     with pytest.raises(ProcessLookupError):
         os.kill(command, 0)
 
