@@ -180,7 +180,7 @@ class DatagramSocket(Socket):
         return super().getsockopt(level, option)
 
     def close(self) -> None:
-        if not self.id:
+        if self.closed:
             return
         self.on_event = None
         self._disconnect()

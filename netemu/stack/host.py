@@ -267,7 +267,7 @@ class Host:
 
     def unregister(self, socket: Socket) -> None:
         self.table.sockets.pop(socket.id, None)
-        socket.id = 0
+        socket.closed = True
 
     def ports_of(self, socket: Socket) -> Ports:
         return self.tcp.ports if socket.is_stream else self.udp_ports

@@ -42,6 +42,7 @@ class Socket:
 
     __slots__ = (
         "app",
+        "closed",
         "bound",
         "events",
         "family",
@@ -76,6 +77,8 @@ class Socket:
         self.uid = uid
         """The effective uid that created the socket."""
         self.id = 0
+        """The 3 of s3."""
+        self.closed = False
         self.name: Name | None = None
         """What it is bound to."""
         self.bound = self.laddr = ANY_V6 if self.is_ipv6 else ANY_V4

@@ -223,7 +223,7 @@ class StreamSocket(Socket):
 
     def close(self) -> None:
         """Give the socket back; no more events. Unread data or SO_LINGER 0 make it a RST (RFC 9293 SHLD-3)."""
-        if not self.id:
+        if self.closed:
             return
         self.on_event = None
         self._stop_listening()

@@ -201,3 +201,12 @@ def test_a_reset_is_told_with_its_errno(world: World) -> None:
     world.client.abort()
     world.go()
     assert world.app.told == ["made", "lost 104"]
+
+
+def test_the_last_ack_is_still_the_sockets(world: World) -> None:
+    """A capture names the socket of every packet, of the one that ends the connection too."""
+    seen: list[str] = []
+    world.far.taps.append(lambda packet, wall, inbound, why: seen.append(why))
+    world.client.shutdown(1)
+    world.go()
+    assert seen[-1] == "delivered to s2 of app web by CONNECTION"
