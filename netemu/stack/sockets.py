@@ -42,8 +42,8 @@ class Socket:
 
     __slots__ = (
         "app",
-        "closed",
         "bound",
+        "closed",
         "events",
         "family",
         "host",

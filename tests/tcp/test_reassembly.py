@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_end import established
 
@@ -15,6 +15,7 @@ BASE = (1 << 32) - 20
 pieces = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=25)
 
 
+@settings(deadline=None)
 @given(pieces, st.integers(0, 60))
 def test_against_a_model(added: list[tuple[int, int]], rcv_nxt: int) -> None:
     """Each byte keeps its first value; blocks are the maximal runs; take gives the first run if it begins at RCV.NXT."""
@@ -41,6 +42,7 @@ def test_against_a_model(added: list[tuple[int, int]], rcv_nxt: int) -> None:
         assert taken == b""
 
 
+@settings(deadline=None)
 @given(st.permutations(range(12)), st.integers(0, 11))
 def test_any_order_arrives(order: list[int], again: int) -> None:
     data = bytes(range(120))
@@ -52,6 +54,7 @@ def test_any_order_arrives(order: list[int], again: int) -> None:
     end.expect(".", ack=121)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 40)), max_size=30))
 def test_any_overlap_arrives_as_sent(cuts: list[tuple[int, int]]) -> None:
     data = bytes(range(140))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netemu.tcp.sendbuf import SendBuffer
@@ -18,6 +18,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps)
 def test_against_a_model(todo: list[tuple[str, int, int]]) -> None:
     buffer, model, start = SendBuffer(START), b"", 0
