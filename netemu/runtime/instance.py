@@ -67,7 +67,7 @@ class Instance:
             capture = FileCapture(config.pcap, self.tun.name, warn, owner)
             undo.callback(capture.close)
         self.started = time.time()
-        self.host = Host(config.addresses, mtu=config.mtu, seed=config.seed, offload=self.tun.offload)
+        self.host = Host(_with_prefixes(config), mtu=config.mtu, seed=config.seed, offload=self.tun.offload)
         self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
         self.engine.now = self.host.now = time.monotonic_ns()
         if capture is not None:
@@ -273,6 +273,15 @@ def _report(instance: Instance) -> int:
         warn(instance.failure)
         return 1
     return 0
+
+
+def _with_prefixes(config: InstanceConfig) -> list[str]:
+    """The host's addresses, with the prefix of the kernel's end that covers each."""
+    interfaces = [ip_interface(text) for text in config.host_addresses]
+    return [
+        next((f"{a}/{i.network.prefixlen}" for i in interfaces if ip_address(a) in i.network), a)
+        for a in config.addresses
+    ]
 
 
 def _routes(config: InstanceConfig) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
 from random import Random
 
 from netemu.reasons import Drop, Match, Reason
@@ -40,7 +41,6 @@ from netemu.wire.ip import (
     IpPacket,
     is_impossible_source,
     is_multicast,
-    parse_address,
 )
 from netemu.wire.packet import Packet
 
@@ -63,7 +63,13 @@ class Host:
     ) -> None:
         """``addresses``: '198.18.0.2', with or without a prefix length. ``offload``: may emit super-packets."""
         self.random = Random(seed)
-        self.addresses = {parse_address(a.partition("/")[0]) for a in addresses}
+        interfaces = [ip_interface(a) for a in addresses]
+        self.addresses = {interface.packed for interface in interfaces}
+        self._broadcasts = {
+            interface.network.broadcast_address.packed
+            for interface in interfaces
+            if interface.version == 4 and interface.network.prefixlen < 31
+        }
         self.mtu = mtu
         self.config = configure(config or Config(), sysctl or {})
         self.table = SocketTable(self.random.randbytes(16))
@@ -125,7 +131,7 @@ class Host:
             return Drop.NEIGHBOUR_CHATTER if self._is_chatter(ip) else Drop.NOT_FOR_US
         if not ip.hop_limit:
             return Drop.HOP_LIMIT_ZERO
-        if not local and (is_impossible_source(ip.src) or ip.src in self.addresses):
+        if not local and self._cannot_be_a_source(ip.src):
             return Drop.BAD_SOURCE
         if ip.is_fragment:
             whole = self.fragments.add(ip, data, now)
@@ -146,16 +152,22 @@ class Host:
         self.icmp.unknown_protocol(ip, data)
         return Drop.UNKNOWN_PROTOCOL
 
+    def _cannot_be_a_source(self, src: bytes) -> bool:
+        """On the wire: no host's address at all, our own, or everybody's of our subnet (RFC 1122 3.2.1.3, MUST-63)."""
+        return is_impossible_source(src) or src in self.addresses or src in self._broadcasts
+
     @staticmethod
     def _is_chatter(ip: IpPacket) -> bool:
         return is_multicast(ip.dst) and ip.protocol in (ICMPV6, IGMP)
 
     def _option_problem(self, data: Buffer, problem: ipv6.OptionProblem) -> Drop:
         src, dst = bytes(data[8:24]), bytes(data[24:40])
+        if self._cannot_be_a_source(src):
+            return Drop.BAD_SOURCE
         if dst in self.addresses or is_multicast(dst):
             ip = IpPacket(6, src, dst, ipv6.NO_NEXT, data[7], 0, len(data), len(data))
-            self.icmp.error(Drop.BAD_IP_OPTION, ip, data, 4, problem.code, problem.pointer, problem.even_multicast)
-        return Drop.BAD_IP_OPTION
+            self.icmp.error(problem.reason, ip, data, 4, problem.code, problem.pointer, problem.even_multicast)
+        return problem.reason
 
     def _receive_udp(self, ip: IpPacket, data: Buffer, checked: bool) -> Reason:
         datagram = udp.parse(data, ip, checked)
@@ -202,7 +214,7 @@ class Host:
     ) -> None:
         """Send ``payload``, in fragments where the path asks for it; ``why`` goes to the capture."""
         local = dst in self.addresses
-        if is_impossible_source(dst):
+        if not local and is_impossible_source(dst):
             return
         self._ident = (self._ident + 1) & 0xFFFF
         ident = self._ident if len(src) == 4 else self.random.getrandbits(32)

@@ -239,6 +239,7 @@ def _syn_again(c: Connection, seg: Segment, now: int) -> Reason | None:
         # simultaneous open, figure 7: the SYN is old, but the ACK with it completes the handshake
         seg.seq += 1
         seg.flags &= ~SYN
+        c.ack_now = c.send_syn  # it overtook our SYN-ACK, which will not go now and would have carried the ACK
         seg.wnd >>= c.snd_wscale  # a SYN's window is not scaled (RFC 7323 2.2); what follows will scale it
         return None
     c.send_syn = True  # our SYN-ACK was lost

@@ -338,8 +338,8 @@ class Connection:
         self.send_syn = self.ack_now = False
         self.sendbuf = SendBuffer(self.snd_nxt)
         self.reassembly = None
-        if reason is not Close.NORMAL and reason is not Close.FIN_WAIT_2_TIMEOUT:
-            self.received = []  # as Linux: an error discards what was not read
+        if self.orphan:  # else what arrived can still be read, even before a reset's error (as Linux)
+            self.received = []
             self.received_bytes = 0
 
     def _disarm(self) -> None:

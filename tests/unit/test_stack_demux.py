@@ -679,19 +679,7 @@ def test_a_refused_connection_to_oneself() -> None:
     assert errno_of(client.connect, (HOST, 81)) == errno.ECONNREFUSED
 
 
-@pytest.mark.parametrize(
-    "in_one_batch",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="tcp.arrives: a SYN-ACK that overtakes our own SYN-ACK ends the handshake, but is never acknowledged",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("in_one_batch", [False, True])
 def test_simultaneous_open_of_two_hosts(in_one_batch: bool) -> None:
     pair = Pair()
     a, b = StreamSocket(pair.a), StreamSocket(pair.b)

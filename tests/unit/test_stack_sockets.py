@@ -372,9 +372,6 @@ def test_a_reset_after_the_peers_fin() -> None:
     assert socket.getsockopt(so.SOL_SOCKET, so.SO_ERROR) == errno.EPIPE
 
 
-@pytest.mark.xfail(
-    strict=True, reason="tcp.connection._ended throws away what was received; Linux lets it be read first"
-)
 def test_what_came_before_a_reset_can_still_be_read() -> None:
     bench = Bench()
     socket, peer = bench.connected()
