@@ -65,7 +65,6 @@ class Drop(Reason):
     # TCP, before a connection is found
     BAD_TCP_HEADER = "a TCP header that makes no sense"
     BAD_TCP_CHECKSUM = "the TCP checksum is wrong"
-    TCP_BAD_ADDRESS = "TCP to or from a multicast or broadcast address (RFC 9293 3.9.2.3)"
     NO_SOCKET = "no connection and no listener for it"
     ONLY_BOUND = "the port is bound, but no socket there is in LISTEN"
     LISTEN_NOT_SYN = "for a listener, but not a SYN (RFC 9293 3.10.7.2)"

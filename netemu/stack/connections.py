@@ -34,7 +34,7 @@ from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, IpPacket, pseudo_sum
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
+from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -156,7 +156,7 @@ class Connections:
             found = self._table.find_listener(ip.dst, int.from_bytes(flow[-2:], "big"), flow)
             if found is not None:
                 self._forget(c)
-                return self._syn_to_listener(*found, ip, segment, flow, now)
+                return self._syn_to_listener(*found, ip, segment, flow, now, c)
         reason = c.receive(segment, now)
         if c.ended:
             self._forget(c)
@@ -183,7 +183,14 @@ class Connections:
         return self._syn_to_listener(*found, ip, segment, flow, now)
 
     def _syn_to_listener(
-        self, listener: Listener, match: Match, ip: IpPacket, segment: Segment, flow: bytes, now: int
+        self,
+        listener: Listener,
+        match: Match,
+        ip: IpPacket,
+        segment: Segment,
+        flow: bytes,
+        now: int,
+        before: TimeWait | None = None,
     ) -> Reason:
         self._host.matched = listener.socket
         if not int.from_bytes(flow[-4:-2], "big"):
@@ -192,7 +199,7 @@ class Connections:
             return Drop.ACCEPT_QUEUE_FULL
         if listener.syn_queue_full:
             return Drop.SYN_QUEUE_FULL
-        c = self._new(ip.dst, ip.src, flow, listener.socket, now)
+        c = self._new(ip.dst, ip.src, flow, listener.socket, now, before)
         listener.socket.apply_options(c)
         c.owner = listener.socket
         c.may_establish = listener.may_establish
@@ -326,7 +333,8 @@ class Connections:
         elif known is not None:
             raise error(errno.EADDRNOTAVAIL, "this 4-tuple is in use")
         socket.laddr, socket.peer = laddr, (remote, port)
-        c = self._new(local, remote, flow, socket, host.now)
+        before = known if isinstance(known, TimeWait) else None
+        c = self._new(local, remote, flow, socket, host.now, before)
         socket.connection = c
         socket.reported = False
         c.owner = socket
@@ -334,10 +342,14 @@ class Connections:
         c.open_active(host.now)
         self.wake(c)
 
-    def _new(self, local: bytes, remote: bytes, flow: bytes, socket: Socket, now: int) -> Connection:
-        """A connection in CLOSED, filed under its flow."""
+    def _new(
+        self, local: bytes, remote: bytes, flow: bytes, socket: Socket, now: int, before: TimeWait | None
+    ) -> Connection:
+        """A connection in CLOSED, filed under its flow; ``before`` is the one in TIME-WAIT that it takes the place of."""
         host, v6 = self._host, len(local) == 16
         iss = initial_sequence(self._secret, flow, now)
+        if before is not None and (iss - before.next_iss) & HALF:
+            iss = before.next_iss  # MAY-2: beyond all that the connection before this one has used
         path_mss = host.mtu_to(remote) - (60 if v6 else 40)
         default = DEFAULT_MSS_V6 if v6 else DEFAULT_MSS_V4
         c = Connection(host.config, iss, path_mss, timestamp_offset(self._secret, flow), default)

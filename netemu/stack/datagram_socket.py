@@ -65,6 +65,7 @@ class DatagramSocket(Socket):
 
     def _autobind(self) -> None:
         """Linux gives a port to every socket that sends or connects, also where that fails then (facts U3)."""
+        self._check_open()
         if self.name is None:
             try:
                 self.host.udp_ports.bind(self, self.laddr, 0)

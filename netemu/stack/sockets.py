@@ -101,6 +101,11 @@ class Socket:
     def state_name(self) -> str:
         raise NotImplementedError
 
+    def _check_open(self) -> None:
+        """Before anything that would take a name for a socket that has given its place back."""
+        if self.closed:
+            raise error(errno.EBADF, "the socket is closed")
+
     # -- names ------------------------------------------------------------------------------------------------------------
 
     def _address(self, address: str) -> bytes:
@@ -140,6 +145,7 @@ class Socket:
 
     def bind(self, address: Address) -> None:
         """Take a local address; port 0 lets the host choose one. EADDRINUSE by the rules of netemu.stack.ports."""
+        self._check_open()
         packed, port = self._address(address[0]), address[1]
         if not 0 <= port <= 65535:
             raise OverflowError("port must be 0-65535.")

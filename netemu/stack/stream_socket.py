@@ -79,6 +79,7 @@ class StreamSocket(Socket):
 
     def listen(self, backlog: int = SOMAXCONN) -> None:
         """Go to LISTEN; again: change the backlog. The check for conflicts runs once more (facts T1)."""
+        self._check_open()
         if self.listener is not None:
             self.listener.set_backlog(backlog)
             return
@@ -106,6 +107,7 @@ class StreamSocket(Socket):
 
     def connect(self, address: Address) -> None:
         """Begin a connection: EINPROGRESS. Called again it tells how it went: EALREADY, the error, or success; then EISCONN."""
+        self._check_open()
         if self.listener is not None or self.connected:
             raise error(errno.EISCONN)
         c = self.connection

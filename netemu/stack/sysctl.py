@@ -30,5 +30,7 @@ def configure(config: Config, settings: Mapping[str, int]) -> Config:
     changes: dict[str, object] = {}
     for name, value in settings.items():
         field, unit = SETTINGS[name]
+        if field == "orphan_retries":
+            value = value or 8  # as Linux reads a zero
         changes[field] = bool(value) if isinstance(getattr(config, field), bool) else value * unit
     return replace(config, **changes)  # type: ignore[arg-type]  # fields and their types come from the table above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netemu.reasons import Match
@@ -50,6 +50,7 @@ segments = st.tuples(
 ).map(lambda fields: ("segment", fields))
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(writes, transmits, reads, segments), max_size=25))
 def test_prediction_and_the_checks_agree(steps: list[tuple[str, object]]) -> None:
     quick, careful = established(), established()

@@ -491,6 +491,20 @@ def test_linger_zero_resets(state: str) -> None:
     assert not bench.host.table.sockets
 
 
+def test_a_closed_socket_takes_no_name_any_more() -> None:
+    bench = Bench()
+    stream, datagram = bench.tcp(), bench.udp()
+    for socket in (stream, datagram):
+        socket.close()
+        assert errno_of(socket.bind, (HOST, 5000)) == errno.EBADF
+        assert errno_of(socket.connect, (PEER, 80)) == errno.EBADF
+        assert errno_of(socket.listen) in (errno.EBADF, errno.EOPNOTSUPP)
+    assert errno_of(datagram.sendto, b"x", (PEER, 80)) == errno.EBADF
+    assert not bench.host.table.bound
+    assert not bench.host.table.udp
+    assert bench.take() == []
+
+
 def test_linger_off_and_positive_do_not_reset() -> None:
     for value in (-1, 5):
         bench = Bench()
