@@ -492,11 +492,8 @@ def test_a_host_may_have_a_loopback_address() -> None:
     assert there.recvfrom(9)[0] == b"x"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Host.addresses is a set of bytes: ties in source_for go by the hash, another in each process"
-)
 def test_the_source_address_does_not_depend_on_the_process() -> None:
-    code = f"from netemu.stack.host import Host; print(Host(['198.18.0.2', '198.18.0.3']).source_for({parse_address(PEER)}))"
+    code = f"from netemu.stack.host import Host; print(Host(['198.18.0.2', '198.18.0.3']).source_for({parse_address(PEER)!r}))"
     said = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": str(n)}, capture_output=True, check=True
