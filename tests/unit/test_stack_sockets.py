@@ -9,6 +9,7 @@ from stack_bench import (
     FAMILIES,
     HOST,
     HOST6,
+    MS,
     OF_HOST,
     OF_PEER,
     PEER,
@@ -712,3 +713,31 @@ def test_states_and_owners() -> None:
     assert {s.app for s in bench.host.table.sockets.values()} == {"t"}
     assert sorted(bench.host.table.sockets) == [1, 2, 3]
     assert repr(child) == "<s2 t ESTABLISHED>"
+
+
+# -- timers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "keepalive",
+    [
+        0,
+        pytest.param(
+            1,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="Connections._schedule leaves one entry behind, due in two hours, each time that a nearer timer fires",
+            ),
+        ),
+    ],
+)
+def test_the_heap_of_timers_does_not_grow_with_traffic(keepalive: int) -> None:
+    bench = Bench()
+    socket, peer = bench.connected()
+    socket.setsockopt(so.SOL_SOCKET, so.SO_KEEPALIVE, keepalive)
+    for _ in range(200):
+        peer.send(ACK | PSH, b"x")
+        assert socket.recv(10) == b"x"
+        bench.wait(50 * MS)  # the delayed ACK fires
+        peer.heard()
+    assert len(bench.host.tcp.timers) < 20
