@@ -64,7 +64,7 @@ class Host:
         """``addresses``: '198.18.0.2', with or without a prefix length. ``offload``: may emit super-packets."""
         self.random = Random(seed)
         interfaces = [ip_interface(a) for a in addresses]
-        self.addresses = dict.fromkeys(interface.packed for interface in interfaces)  # an ordered set: the first comes first
+        self.addresses = dict.fromkeys(i.packed for i in interfaces)  # an ordered set: the first comes first
         self._broadcasts = {
             interface.network.broadcast_address.packed
             for interface in interfaces
