@@ -42,7 +42,7 @@ bench: $(DEV_STAMP) ## measure beside the kernel's own stack (root); ARGS="--rou
 	@$(SETUP) packages ip taskset
 	@$(SUDO) $(BIN)/python scripts/bench.py $(ARGS)
 
-soak: $(DEV_STAMP) ## the long tests in virtual time: lossy paths over many seeds, a million mutated packets
+soak: $(DEV_STAMP) ## the long run of the mutation fuzzer, in virtual time; ARGS="--packets 1000000"
 	@$(BIN)/python tests/property/soak.py $(ARGS)
 
 format: $(DEV_STAMP) ## put the code into its form
