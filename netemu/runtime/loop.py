@@ -20,7 +20,7 @@ _Ts = TypeVarTuple("_Ts")
 Serve = Callable[[], int]
 """Serves the device; returns the next deadline (time.monotonic_ns) or NEVER."""
 
-IN_A_ROW = 64
+IN_A_ROW = 16
 """Turns of the device before asyncio gets its own."""
 
 

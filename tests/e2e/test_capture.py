@@ -98,7 +98,7 @@ def test_captures_of_everything(netns: Namespace, options: tuple[str, ...]) -> N
             until(lambda: live.stat().st_size)
             traffic(host, root)
             capture.send_signal(signal.SIGINT)
-            assert capture.wait(10) == 0
+            assert capture.wait(30) == 0
             assert capture.stderr is not None
             assert "packets captured, 0 dropped" in capture.stderr.read()
         for path in (live, whole):
