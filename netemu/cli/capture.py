@@ -55,10 +55,16 @@ def capture(
     check(text, write)
     instance = client(name)
     if write is None:
-        with instance.capture(text, count or 0, snaplen) as stream, ended_by_signals(stream):
+        with ended_by_signals() as watch, instance.capture(text, count or 0, snaplen) as stream:
+            watch(stream)
             consume(stream, print_line)
         return
-    with opened(write) as write_block, instance.capture(text, count or 0, snaplen) as stream, ended_by_signals(stream):
+    with (
+        ended_by_signals() as watch,
+        opened(write) as write_block,
+        instance.capture(text, count or 0, snaplen) as stream,
+    ):
+        watch(stream)
         copy(stream, write_block)
 
 
@@ -97,16 +103,29 @@ def write_to_stdout(block: bytes) -> None:
 
 
 @contextmanager
-def ended_by_signals(stream: Capture) -> Iterator[None]:
-    """The first ^C asks the instance to end the capture, and all that it saw still arrives; the second interrupts."""
+def ended_by_signals() -> Iterator[Callable[[Capture], None]]:
+    """The first ^C asks the instance to end the capture, and all that it saw still arrives; the second interrupts.
+
+    Gives what takes the capture once it runs; a ^C before that ends it at once.
+    """
+    running: list[Capture] = []
+    asked = False
 
     def end(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        stream.end()
+        for stream in running:
+            stream.end()
+
+    def watch(stream: Capture) -> None:
+        running.append(stream)
+        if asked:
+            stream.end()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield watch
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from netemu.apps.base import UsageError
 from netemu.runtime.errors import RuntimeFailure
+from netemu.runtime.privileges import target_user
 
 RUN = Path("/run/netemu")
 SOCKET, INFO, LOG = "control.sock", "instance.json", "log"
@@ -126,8 +127,9 @@ def running() -> list[Path]:
 
 
 def own_base() -> Path:
-    """The directory in which what this user starts lives; it is made."""
-    return _make_base((os.geteuid(), os.getegid()))
+    """The directory in which what this user (the one who called sudo, if one did) starts lives; it is made."""
+    target = target_user(None)
+    return _make_base((target.uid, target.gid) if target else (os.geteuid(), os.getegid()))
 
 
 def search_bases() -> list[Path]:

@@ -125,7 +125,7 @@ class DatagramSocket(Socket):
                 source = self.host.source_for(remote)
         elif source not in self.host.addresses or len(source) != len(remote):
             raise error(errno.ENETUNREACH, "not an address of this host")
-        self.host.send_udp(source, remote, self.lport, port, data, self.ttl, self.tos)
+        self.host.send_udp(self, source, remote, port, data)
         return len(data)
 
     def receive(self, data: bytes, src: bytes, sport: int, dst: bytes) -> bool:

@@ -88,7 +88,7 @@ class Host:
         self.counters: Counter[Reason] = Counter()
         self.faults: list[str] = []
         """InvariantErrors: bugs in netemu. Tests fail on any."""
-        self._output: deque[tuple[Packet, Reason | None]] = deque()
+        self._output: deque[tuple[Packet, Reason | Socket | None]] = deque()
         self._loopback: deque[Packet] = deque()
         self.news: list[Socket] = []
         """Sockets that ``dispatch`` has something to tell."""
@@ -194,8 +194,8 @@ class Host:
             while self._loopback:  # packets to ourselves never see the wire
                 self.counters[self._receive(self._loopback.popleft(), now, True)] += 1
             if self._output:
-                self.matched = None
-                packet, self.sent_for = self._output.popleft()
+                packet, why = self._output.popleft()
+                self.sent_for, self.matched = (why, None) if isinstance(why, Reason) else (None, why)
                 return packet
             segment = self.tcp.transmit(now)
             if segment is not None or not self._loopback:
@@ -210,9 +210,9 @@ class Host:
         *,
         ttl: int = 64,
         tos: int = 0,
-        why: Reason | None = None,
+        why: Reason | Socket | None = None,
     ) -> None:
-        """Send ``payload``, in fragments where the path asks for it; ``why`` goes to the capture."""
+        """Send ``payload``, in fragments where the path asks for it; ``why``, or whose it is, goes to the capture."""
         local = dst in self.addresses
         if not local and is_impossible_source(dst):
             return
@@ -221,10 +221,12 @@ class Host:
         for packet in fragments(src, dst, protocol, payload, 65575 if local else self.mtu_to(dst), ident, ttl, tos):
             self.queue(packet, local, why)
 
-    def send_udp(self, src: bytes, dst: bytes, sport: int, dport: int, data: Buffer, ttl: int, tos: int) -> None:
-        self.send_ip(src, dst, UDP, udp.emit(src, dst, sport, dport, data), ttl=ttl, tos=tos)
+    def send_udp(self, socket: Socket, src: bytes, dst: bytes, dport: int, data: Buffer) -> None:
+        """Send a datagram of ``socket``."""
+        payload = udp.emit(src, dst, socket.lport, dport, data)
+        self.send_ip(src, dst, UDP, payload, ttl=socket.ttl, tos=socket.tos, why=socket)
 
-    def queue(self, packet: Packet, local: bool, why: Reason | None) -> None:
+    def queue(self, packet: Packet, local: bool, why: Reason | Socket | None) -> None:
         """Send a packet as it is, to ourselves when ``local``."""
         if len(self._output) >= MAX_QUEUED_OUTPUT:
             self.counters[Drop.OUTPUT_FULL] += 1
