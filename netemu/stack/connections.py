@@ -143,6 +143,8 @@ class Connections:
             reason = c.receive(segment, now)
         except InvariantError as fault:
             return self._fault(c, fault)
+        if reason is Drop.BAD_HANDSHAKE_ACK and c.handshake_reset is not None:
+            self._host.counters[Reset.BAD_ACK] += 1
         if c.events:
             self._tell(c)
         if not c.queued:
@@ -276,14 +278,14 @@ class Connections:
     def on_timer(self, now: int) -> None:
         timers = self.timers
         while timers and timers[0][0] <= now:
-            due, _, c = heapq.heappop(timers)
+            _, _, c = heapq.heappop(timers)
             if isinstance(c, TimeWait):
                 if c.expires > now and not c.ended:
                     self._push(c.expires, c)  # it was restarted
                 else:
                     self._forget(c)
-            elif c.wakeup == due:
-                c.wakeup = NEVER
+            else:
+                c.wakeup, c.later = (c.later[-1], c.later[:-1]) if c.later else (NEVER, ())
                 self._expire(c, now)
 
     def _expire(self, c: Connection, now: int) -> None:
@@ -302,10 +304,15 @@ class Connections:
         """Keep a heap entry that is not later than the connection's next deadline; later ones cost nothing to re-arm."""
         due = c.next_timer()
         if due < c.wakeup:
+            if c.wakeup != NEVER:
+                c.later += (c.wakeup,)  # its entry is still in the heap, and will do when this one is gone
             c.wakeup = due
             self._push(due, c)
 
     def _push(self, due: int, c: Connection | TimeWait) -> None:
+        if len(self.timers) > 8 * len(self._by_flow) + 64:  # most of them are of connections that have ended
+            self.timers[:] = [entry for entry in self.timers if self._by_flow.get(entry[2].flow) is entry[2]]
+            heapq.heapify(self.timers)
         self._order += 1
         heapq.heappush(self.timers, (due, self._order, c))
 

@@ -70,6 +70,7 @@ class Connection:
         "last_challenge",
         "last_received",
         "last_sent",
+        "later",
         "may_establish",
         "mss",
         "nodelay",
@@ -141,6 +142,7 @@ class Connection:
         self.template: object = None
         self.queued = False
         self.wakeup = NEVER
+        self.later: tuple[int, ...] = ()
         self.may_establish: Callable[[], bool] | None = None
         """A listener's answer to 'is there room in the accept queue?', asked when the handshake ends."""
         # 3.3.1: send sequence variables

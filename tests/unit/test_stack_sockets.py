@@ -718,19 +718,7 @@ def test_states_and_owners() -> None:
 # -- timers -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "keepalive",
-    [
-        0,
-        pytest.param(
-            1,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="Connections._schedule leaves one entry behind, due in two hours, each time that a nearer timer fires",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("keepalive", [0, 1])
 def test_the_heap_of_timers_does_not_grow_with_traffic(keepalive: int) -> None:
     bench = Bench()
     socket, peer = bench.connected()
