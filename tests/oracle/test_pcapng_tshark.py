@@ -39,7 +39,7 @@ def tshark(*arguments: str) -> str:
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
     if not shutil.which("tshark"):
-        pytest.skip("tshark is not installed")
+        pytest.fail("tshark is not installed: apt install tshark")
     path = tmp_path / "out.pcapng"
     with path.open("wb") as out:
         writer = PcapngWriter(out, "netemu0")
@@ -71,7 +71,7 @@ def test_tshark_finds_nothing_malformed(capture: Path) -> None:
 
 def test_capinfos_reads_the_statistics(capture: Path) -> None:
     if not shutil.which("capinfos"):
-        pytest.skip("capinfos is not installed")
+        pytest.fail("capinfos is not installed: apt install tshark")
     done = subprocess.run(["capinfos", str(capture)], capture_output=True, text=True, check=True)
     assert "Capture application: netemu 0.1.0" in done.stdout
     assert "Time precision = nanoseconds (9)" in done.stdout

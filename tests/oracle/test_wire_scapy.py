@@ -383,7 +383,7 @@ def test_a_zero_udp_checksum_really_occurred() -> None:
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("tshark"):
-        pytest.skip("tshark is not installed")
+        pytest.fail("tshark is not installed: apt install tshark")
     path = tmp_path_factory.mktemp("capture") / "all.pcapng"
     with path.open("wb") as out:
         writer = PcapngWriter(out, "netemu0")
