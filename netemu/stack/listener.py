@@ -22,7 +22,6 @@ class Listener:
     def __init__(self, socket: StreamSocket, name: Name, backlog: int) -> None:
         self.socket = socket
         self.name = name
-        self.backlog = 0
         self.set_backlog(backlog)
         self.half_open: set[Connection] = set()
         """In SYN-RECEIVED: the SYN queue."""

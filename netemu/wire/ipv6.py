@@ -19,7 +19,7 @@ _EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, DESTINATION))
 MAX_EXTENSIONS = 8
 """More extension headers than this are hostile (RFC 8504 5.3 lets a host set such limits)."""
 _LENGTH_AT, _NEXT_AT = 4, 6
-_PAD1, _PADN, _ROUTER_ALERT = 0, 1, 5
+_PAD1 = 0
 _LEAST = {TCP: 20, UDP: 8, ICMPV6: 8}
 """Bytes of a transport header that a first fragment must hold."""
 
@@ -96,12 +96,11 @@ def _options_are_bad(data: Buffer, at: int, end: int) -> bool:
             continue
         if at + 2 > end or at + 2 + data[at + 1] > end:
             return True
-        if kind not in (_PADN, _ROUTER_ALERT):
-            action = kind >> 6  # the two high bits say what to do with an unknown option
-            if action == 1:
-                return True
-            if action >= 2:
-                raise OptionProblem(2, at, action == 2)
+        action = kind >> 6  # the two high bits say what to do with an unknown option; all known ones have them zero
+        if action == 1:
+            return True
+        if action >= 2:
+            raise OptionProblem(2, at, action == 2)
         at += 2 + data[at + 1]
     return False
 

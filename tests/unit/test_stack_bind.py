@@ -684,3 +684,12 @@ def test_why_nobody_gets_a_segment() -> None:
     assert machine.give(tcp(SYN, dport=5001)) is Drop.NO_SOCKET
     machine.stream().bind(("0.0.0.0", 5002))
     assert machine.give(tcp(SYN, dport=5002)) is Drop.ONLY_BOUND
+    two = [machine.stream("A-") for _ in range(2)]
+    for socket, expected in zip(two, (Drop.ONLY_BOUND, Drop.NO_SOCKET), strict=True):
+        socket.bind((HOST, 5003))
+        if socket is two[1]:
+            assert machine.give(tcp(SYN, dport=5003)) is Drop.ONLY_BOUND
+            two[0].close()
+            assert machine.give(tcp(SYN, dport=5003)) is Drop.ONLY_BOUND
+            socket.close()
+        assert machine.give(tcp(SYN, dport=5003)) is expected

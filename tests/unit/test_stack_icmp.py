@@ -402,6 +402,19 @@ def bench_ping(bench: Bench, size: int) -> list[Seen]:
     return bench.take()
 
 
+@FAMILIES
+def test_only_echo_replies_of_ours_teach_a_path_mtu(version: int) -> None:
+    kinds = {4: (icmp.ECHO_REPLY, icmp.ECHO_REQUEST), 6: (icmp.V6_ECHO_REPLY, icmp.V6_ECHO_REQUEST)}[version]
+    for kind, expected in zip(kinds, (Match.ICMP_ERROR, Drop.ICMP_NO_SOCKET), strict=True):
+        bench = Bench()
+        quoted = icmp_message(kind, 0, 0, b"x", src=OF_HOST[version], dst=OF_PEER[version])
+        assert bench.quiet(too_big(version, quoted, 1300)) is expected
+        assert len(bench.host.path_mtu) == (expected is Match.ICMP_ERROR)
+    bench = Bench()
+    quoted = icmp_message(kinds[0], 0, 0, b"x", src=OF_HOST[version], dst=OF_PEER[version])
+    assert bench.quiet(unreachable(version, 1, quoted)) is Drop.ICMP_IGNORED
+
+
 def test_the_table_of_path_mtus_is_bounded() -> None:
     bench = Bench()
     for n in range(MAX_PATHS + 100):
@@ -593,6 +606,7 @@ def test_a_half_open_connection_hears_nothing(version: int) -> None:
     answer = bench.ask(peer.made(SYN, 1000))
     peer.rcv_nxt = answer.segment.seq + 1
     assert bench.quiet(unreachable(version, 1, answer.raw)) is Match.ICMP_ERROR
+    assert listener.soft_error is None
     peer.send(ACK)
     assert listener.accept()[0].state_name == "ESTABLISHED"
 
@@ -616,17 +630,20 @@ HEARD_V4 = {
     2: errno.ENOPROTOOPT,
     3: errno.ECONNREFUSED,
     4: errno.EMSGSIZE,
+    6: errno.ENETUNREACH,
+    7: errno.EHOSTDOWN,
+    8: errno.ENONET,
     9: errno.ENETUNREACH,
     10: errno.EHOSTUNREACH,
     13: errno.EHOSTUNREACH,
+    14: errno.EHOSTUNREACH,
+    15: errno.EHOSTUNREACH,
 }
-HEARD_V6 = {1: errno.EACCES, 4: errno.ECONNREFUSED}
+HEARD_V6 = {1: errno.EACCES, 4: errno.ECONNREFUSED, 5: errno.EACCES, 6: errno.EACCES, 7: errno.EPROTO}
 
 
 @pytest.mark.parametrize("connected", [True, False])
-@pytest.mark.parametrize(
-    ("version", "code"), [(4, code) for code in (0, 1, 2, 3, 4, 5, 9, 10, 13)] + [(6, code) for code in (0, 1, 2, 3, 4)]
-)
+@pytest.mark.parametrize(("version", "code"), [(4, code) for code in range(17)] + [(6, code) for code in range(8)])
 def test_what_a_udp_socket_hears(connected: bool, version: int, code: int) -> None:
     """Facts U5."""
     bench = Bench()

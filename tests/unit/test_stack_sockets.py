@@ -383,6 +383,26 @@ def test_what_came_before_a_reset_can_still_be_read() -> None:
     assert socket.recv(100) == b""
 
 
+def test_reading_reopens_the_window() -> None:
+    bench = Bench()
+    socket = bench.tcp()
+    socket.setsockopt(so.SOL_SOCKET, so.SO_RCVBUF, 2000)
+    syn = bench.connecting(socket)
+    peer = Peer(bench, syn.sport, 80, 4, 1000)
+    peer.rcv_nxt = syn.segment.end
+    bench.give(peer.made(SYN | ACK, 1000))
+    bench.take()
+    peer.send(ACK | PSH, b"x" * 1400)
+    peer.send(ACK | PSH, b"x" * 1400)
+    last = bench.wait(SECOND) or peer.send(ACK | PSH, b"x" * 1400)
+    assert len(socket.recv(10_000)) == 1400
+    while errno_of(socket.recv, 10_000) == 0:
+        pass
+    update = bench.one().segment
+    assert update.flags == ACK
+    assert update.wnd > last[-1].segment.wnd
+
+
 # -- half-close ------------------------------------------------------------------------------------------------------
 
 
@@ -571,6 +591,9 @@ def test_option_values() -> None:
     six.setsockopt(so.IPPROTO_IPV6, so.IPV6_V6ONLY, 1)
     assert six.getsockopt(so.IPPROTO_IPV6, so.IPV6_V6ONLY) == 1
     assert socket.getsockopt(so.IPPROTO_TCP, so.TCP_MAXSEG) == 536
+    assert socket.getsockopt(so.SOL_SOCKET, so.SO_LINGER) == -1
+    assert socket.getsockopt(so.IPPROTO_IP, so.IP_TTL) == 64
+    assert socket.getsockopt(so.IPPROTO_IP, so.IP_TOS) == 0
 
 
 @pytest.mark.parametrize(
@@ -715,7 +738,7 @@ def test_states_and_owners() -> None:
     assert repr(child) == "<s2 t ESTABLISHED>"
 
 
-# -- timers -------------------------------------------------------------------------------------------------------------
+# -- timers ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keepalive", [0, 1])

@@ -486,6 +486,27 @@ def test_an_empty_queue_takes_any_one() -> None:
     assert len(socket.recv(65535)) == 60_000
 
 
+def test_options_that_udp_does_not_have() -> None:
+    socket = Machine().udp()
+    for level, option in ((so.IPPROTO_TCP, so.TCP_NODELAY), (so.SOL_SOCKET, 9999)):
+        assert errno_of(socket.getsockopt, level, option) == errno.ENOPROTOOPT
+        assert errno_of(socket.setsockopt, level, option, 1) == errno.ENOPROTOOPT
+    socket.setsockopt(so.SOL_SOCKET, so.SO_REUSEADDR, 1)
+    assert socket.getsockopt(so.SOL_SOCKET, so.SO_REUSEADDR) == 1
+    assert socket.getsockopt(so.SOL_SOCKET, so.SO_ERROR) == 0
+    socket.setsockopt(so.IPPROTO_IP, so.IP_TOS, -1)
+    assert socket.getsockopt(so.IPPROTO_IP, so.IP_TOS) == 0
+    assert socket.getsockopt(so.IPPROTO_IP, so.IP_TTL) == 64
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_ports_that_are_none(port: int) -> None:
+    socket = Machine().udp()
+    for call in (socket.bind, socket.connect, lambda address: socket.sendto(b"x", address)):
+        with pytest.raises(OverflowError):
+            call((PEER, port))
+
+
 def test_rcvbuf_and_sndbuf() -> None:
     socket = Machine().udp()
     for option in (so.SO_RCVBUF, so.SO_SNDBUF):

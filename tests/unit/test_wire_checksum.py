@@ -126,6 +126,11 @@ def test_a_tcp_checksum_of_zero_stays_zero() -> None:
     assert bytes(Packet(b"i" * 20 + partial, (), 0, 20, 16))[36:38] == b"\0\0"
 
 
+def test_a_packet_is_whole_and_final_unless_told_otherwise() -> None:
+    packet = Packet(b"12345")
+    assert (packet.body, packet.gso_size, packet.csum_start, packet.csum_offset) == ((), 0, 0, 0)
+
+
 def test_a_packet_shows_its_size() -> None:
     assert repr(Packet(b"12345", (b"678",))) == "Packet(8 B)"
     assert repr(Packet(b"12345", (b"678",), 2)) == "Packet(8 B, gso 2)"

@@ -105,6 +105,22 @@ def test_an_extension_header_that_does_not_fit(first: int, length: int) -> None:
     assert ipv6.parse(raw(first, bytes([UDP, 1]) + bytes(6))) is Drop.TRUNCATED  # says 16 bytes, has 8
 
 
+@pytest.mark.parametrize("header", [HOP_BY_HOP, DESTINATION, ROUTING])
+def test_an_extension_header_at_the_very_end(header: int) -> None:
+    ip = packet(raw(header, routing(NO_NEXT, 0) if header == ROUTING else options(NO_NEXT)))
+    assert (ip.protocol, ip.start, ip.end) == (NO_NEXT, 48, 48)
+
+
+def test_the_bytes_of_a_header() -> None:
+    made = ipv6.header(SRC, DST, 58, 0x1234, ttl=9, tos=0xA5, flow=0x12345)
+    assert made == bytes.fromhex("6a51234512343a09") + SRC + DST
+    assert ipv6.header(SRC, DST, 6, 0)[:8] == bytes.fromhex("6000000000000640")
+
+
+def test_numbers_of_rfc_8200() -> None:
+    assert (HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, NO_NEXT, DESTINATION) == (0, 43, 44, 59, 60)
+
+
 def test_no_next_header() -> None:
     ip = packet(raw(DESTINATION, options(NO_NEXT), b"ignored"))
     assert (ip.protocol, ip.start, ip.end) == (NO_NEXT, 48, 55)
@@ -259,13 +275,16 @@ def test_behind_a_middle_fragment_nothing_is_walked() -> None:
     assert (ip.protocol, ip.start) == (DESTINATION, 48)
 
 
+@pytest.mark.parametrize("size", [0, 20])
 @pytest.mark.parametrize("chain", [0, 1, 2])
-def test_the_headers_of_a_whole_packet(chain: int) -> None:
-    parts = [options(DESTINATION) for _ in range(chain - 1)] + [options(FRAGMENT_HEADER)] if chain else []
+def test_the_headers_of_a_whole_packet(chain: int, size: int) -> None:
+    area = b"\x01" + bytes([size - 2]) + bytes(size - 2) if size else b""
+    parts = [options(DESTINATION, area) for _ in range(chain - 1)] + [options(FRAGMENT_HEADER, area)] if chain else []
     data = raw(DESTINATION if chain else FRAGMENT_HEADER, *parts, fragment(UDP, 0, True), bytes(8))
-    head = ipv6.without_fragment_header(data[: 48 + 8 * chain], 100)
+    before = sum(map(len, parts))
+    head = ipv6.without_fragment_header(data[: 48 + before], 100)
     ip = packet(head + bytes(100))
-    assert (ip.protocol, ip.start, ip.end) == (UDP, 40 + 8 * chain, 140 + 8 * chain)
+    assert (ip.protocol, ip.start, ip.end) == (UDP, 40 + before, 140 + before)
 
 
 # -- what is inside --------------------------------------------------------------------------------------------------

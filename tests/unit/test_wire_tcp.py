@@ -181,6 +181,18 @@ def test_shorter_than_a_header(size: int) -> None:
     assert tcp.parse(bytes(40), 0, size) is Drop.TRUNCATED
 
 
+def test_shorter_than_a_header_behind_an_ip_header() -> None:
+    assert tcp.parse(bytes(60), 20, 39) is Drop.TRUNCATED
+    assert tcp.parse(bytes(60), 40, 40) is Drop.TRUNCATED
+
+
+def test_flags_and_their_letters() -> None:
+    assert [tcp.flag_letters(1 << n) for n in range(8)] == list("FSRP.UEW")
+    assert tcp.flag_letters(0) == "-"
+    assert tcp.flag_letters(0xFF) == "SFRP.UEW"
+    assert tuple(1 << n for n in range(8)) == (tcp.FIN, SYN, tcp.RST, PSH, ACK, tcp.URG, tcp.ECE, tcp.CWR)
+
+
 @pytest.mark.parametrize("offset", range(16))
 @pytest.mark.parametrize("room", [0, 1, 4, 12, 39, 40, 100])
 def test_every_data_offset(offset: int, room: int) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from netemu.reasons import Drop
 from netemu.wire import icmp, udp
+from netemu.wire import ip as ip_numbers
 from netemu.wire.checksum import checksum
 from netemu.wire.icmp import Message
 from netemu.wire.ip import ICMP, ICMPV6, UDP, IpPacket, parse_address, pseudo_sum
@@ -82,9 +83,33 @@ def test_udp_of_the_local_kernel_is_not_checked(version: int, partial: int) -> N
 
 
 @VERSIONS
+@pytest.mark.parametrize("more", [b"", b"behind the datagram"])
+def test_a_partial_checksum_is_finished(version: int, more: bytes) -> None:
+    whole = udp.emit(*ENDS[version], 1, 2, b"data")
+    raw, ip = packet(version, UDP, whole[:6] + b"\x12\x34" + whole[8:] + more)
+    expected, _ = packet(version, UDP, whole + more)
+    assert udp.finished(raw, ip) == expected
+    assert udp.finished(memoryview(expected), ip) == expected
+    none, _ = packet(version, UDP, whole[:6] + bytes(2) + whole[8:])
+    assert udp.finished(none, ip) == none  # without one it stays
+
+
+@VERSIONS
 @given(st.binary(max_size=40))
 def test_udp_garbage_is_survived(version: int, data: bytes) -> None:
     assert isinstance(udp.parse(*packet(version, UDP, data)), Drop | Datagram)
+
+
+def test_numbers_of_iana() -> None:
+    assert (ip_numbers.TCP, UDP, ICMP, ICMPV6, ip_numbers.IGMP) == (6, 17, 1, 58, 2)
+    types = icmp.ECHO_REPLY, icmp.UNREACHABLE, icmp.SOURCE_QUENCH, icmp.REDIRECT, icmp.ECHO_REQUEST
+    assert (*types, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM) == (0, 3, 4, 5, 8, 11, 12)
+    assert (icmp.NET, icmp.HOST, icmp.PROTOCOL, icmp.PORT, icmp.FRAGMENTATION_NEEDED) == (0, 1, 2, 3, 4)
+    v6 = icmp.V6_UNREACHABLE, icmp.V6_TOO_BIG, icmp.V6_TIME_EXCEEDED, icmp.V6_PARAMETER_PROBLEM
+    assert (*v6, icmp.V6_ECHO_REQUEST, icmp.V6_ECHO_REPLY, icmp.V6_REDIRECT) == (1, 2, 3, 4, 128, 129, 137)
+    assert (icmp.V6_PORT, icmp.TIME_EXCEEDED_REASSEMBLY) == (4, 1)
+    assert {*range(130, 138), 143} == icmp.NEIGHBOUR_TYPES
+    assert {3, 4, 5, 11, 12} == icmp.ERRORS
 
 
 # -- ICMP ------------------------------------------------------------------------------------------------------------
