@@ -613,6 +613,7 @@ class World:
             "output": (len(host._output), MAX_QUEUED_OUTPUT),
             "path MTUs": (len(host.path_mtu), MAX_PATHS),
             "news": (len(host.news), 0),
+            "timers": (len(host.tcp.timers), 3 * len(table.connections) + 200),
         }
         for listener in {id(x): x for group in table.listeners.values() for x in group}.values():
             held[f"half-open of {listener.socket}"] = len(listener.half_open), listener.backlog + 1

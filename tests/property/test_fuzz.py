@@ -22,7 +22,7 @@ from netemu.wire.packet import Packet
 from netemu.wire.tcp import RST
 
 SEEDS = range(16)
-PACKETS = 16_000
+PACKETS = 25_000
 """For each seed; `make soak` throws a million and more."""
 
 # -- garbage, by hypothesis ------------------------------------------------------------------------------------------------
