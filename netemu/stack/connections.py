@@ -214,7 +214,7 @@ class Connections:
         host = self._host
         host.counters[reason] += 1
         sport, dport = int.from_bytes(flow[-2:], "big"), int.from_bytes(flow[-4:-2], "big")
-        local = ip.src in host.addresses
+        local = host.is_local(ip.src)
         template = Template(ip.dst, ip.src, sport, dport, 64, ip.tos, local)
         host.queue(template.packet(reset_for(segment), 0, False), local, reason)
 
@@ -362,7 +362,7 @@ class Connections:
         c = Connection(host.config, iss, path_mss, timestamp_offset(self._secret, flow), default)
         c.flow = flow
         sport, dport = int.from_bytes(flow[-2:], "big"), int.from_bytes(flow[-4:-2], "big")
-        c.template = Template(local, remote, sport, dport, socket.ttl, socket.tos, remote in host.addresses)
+        c.template = Template(local, remote, sport, dport, socket.ttl, socket.tos, host.is_local(remote))
         self._by_flow[flow] = c
         return c
 

@@ -49,7 +49,7 @@ class DatagramSocket(Socket):
 
     def take_name(self, packed: bytes, name: Name) -> None:
         super().take_name(packed, name)
-        self.host.table.add_udp(self, name)
+        self.host.udp.add(self, name)
 
     def connect(self, address: Address) -> None:
         """Fix the peer; only its datagrams are received from now on. A failure leaves everything as it was."""
@@ -61,14 +61,14 @@ class DatagramSocket(Socket):
         self._disconnect()
         self.laddr = mapped(local, self.is_ipv6)
         self.peer = (remote, port)
-        self.host.table.add_udp_connected(self, self._flow())
+        self.host.udp.add_connected(self, self._flow())
 
     def _autobind(self) -> None:
         """Linux gives a port to every socket that sends or connects, also where that fails then (facts U3)."""
         self._check_open()
         if self.name is None:
             try:
-                self.host.udp_ports.bind(self, self.laddr, 0)
+                self.host.udp.ports.bind(self, self.laddr, 0)
             except OSError:
                 raise error(errno.EAGAIN, "all ephemeral ports are taken") from None
 
@@ -78,7 +78,7 @@ class DatagramSocket(Socket):
 
     def _disconnect(self) -> None:
         if self.peer is not None:
-            self.host.table.remove_udp_connected(self, self._flow())
+            self.host.udp.remove_connected(self, self._flow())
         self.peer = None
 
     def getpeername(self) -> Address:
@@ -123,9 +123,9 @@ class DatagramSocket(Socket):
             source = self.local_address
             if source in (ANY_V4, ANY_V6) or len(source) != len(remote):
                 source = self.host.source_for(remote)
-        elif source not in self.host.addresses or len(source) != len(remote):
+        elif not self.host.is_local(source) or len(source) != len(remote):
             raise error(errno.ENETUNREACH, "not an address of this host")
-        self.host.send_udp(self, source, remote, port, data)
+        self.host.udp.send(self, source, remote, port, data)
         return len(data)
 
     def receive(self, data: bytes, src: bytes, sport: int, dst: bytes) -> bool:
@@ -186,7 +186,7 @@ class DatagramSocket(Socket):
         self.on_event = None
         self._disconnect()
         if self.name is not None:
-            self.host.table.remove_udp(self, self.name)
+            self.host.udp.remove(self, self.name)
         self._release()
 
     @property

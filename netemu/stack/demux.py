@@ -14,7 +14,6 @@ from netemu.reasons import Drop, Match
 from netemu.stack.names import ANY, Name
 
 if TYPE_CHECKING:
-    from netemu.stack.datagram_socket import DatagramSocket
     from netemu.stack.listener import Listener
     from netemu.stack.sockets import Socket
     from netemu.tcp.connection import Connection
@@ -47,19 +46,27 @@ def probes(address: bytes, port: int) -> tuple[Slot, ...]:
     return (_V6, address, port), (_V6, ANY, port)
 
 
+def flow_hash(secret: bytes, flow: bytes) -> int:
+    """32 bits, even over flows, the same for one flow, and not to be guessed from outside."""
+    return int.from_bytes(blake2s(flow, key=secret, digest_size=4).digest(), "big")
+
+
+def index_in_group(hash_: int, count: int) -> int:
+    """The hash scaled to a group's size (as Linux' reciprocal_scale)."""
+    return hash_ * count >> 32
+
+
 class SocketTable:
-    """All sockets of a host, by what finds them."""
+    """The TCP sockets and connections of a host by what finds them, and every open socket by its number."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self.secret = secret
+        """Keys the hash that spreads flows over a group."""
         self.connections: dict[bytes, Connection | TimeWait] = {}
         """Established, half-open, connecting and TIME-WAIT, by flow key."""
         self.listeners: dict[Slot, list[Listener]] = {}
         self.bound: dict[int, dict[Socket, None]] = {}
         """TCP sockets that bind or listen gave a port, by port."""
-        self.udp_connected: dict[bytes, list[DatagramSocket]] = {}
-        """By flow key, the last to connect last."""
-        self.udp: dict[Slot, list[DatagramSocket]] = {}
         self.sockets: dict[int, Socket] = {}
         """Every open socket by its number, the 3 of s3."""
 
@@ -70,8 +77,10 @@ class SocketTable:
         for slot in probes(address, port):
             group = self.listeners.get(slot)
             if group:
-                chosen = group[0] if len(group) == 1 else group[self._spread(flow, len(group))]
-                return chosen, _match(slot, Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)
+                chosen = (
+                    group[0] if len(group) == 1 else group[index_in_group(flow_hash(self.secret, flow), len(group))]
+                )
+                return chosen, match_of(slot, Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)
         return None
 
     def why_nobody(self, address: bytes, port: int) -> Drop:
@@ -80,11 +89,6 @@ class SocketTable:
             if socket.name is not None and socket.name.covers(address):
                 return Drop.ONLY_BOUND
         return Drop.NO_SOCKET
-
-    def _spread(self, flow: bytes, count: int) -> int:
-        """An index that is even over flows, stable for one flow, and not to be guessed from outside."""
-        digest = blake2s(flow, key=self._secret, digest_size=4).digest()
-        return int.from_bytes(digest, "big") * count >> 32
 
     def add_bound(self, socket: Socket) -> None:
         self.bound.setdefault(socket.lport, {})[socket] = None
@@ -107,45 +111,9 @@ class SocketTable:
             if not group:
                 del self.listeners[slot]
 
-    # -- UDP ----------------------------------------------------------------------------------------------------------
 
-    def find_udp(self, address: bytes, port: int, flow: bytes) -> tuple[DatagramSocket, Match] | None:
-        """The socket that a unicast datagram to ``address`` goes to: connected, then specific, then wildcard (facts U2)."""
-        connected = self.udp_connected.get(flow)
-        if connected:
-            return connected[-1], Match.UDP_CONNECTED
-        for slot in probes(address, port):
-            group = [s for s in self.udp.get(slot, ()) if s.peer is None]
-            if group:
-                chosen = group[-1]  # the last bound; with SO_REUSEPORT one of its group
-                if chosen.reuseport and len(group) > 1:
-                    shared = [s for s in group if s.reuseport and s.uid == chosen.uid]
-                    chosen = shared[self._spread(flow, len(shared))]
-                return chosen, _match(slot, Match.UDP_SPECIFIC, Match.UDP_WILDCARD, Match.UDP_DUAL_STACK)
-        return None
-
-    def add_udp(self, socket: DatagramSocket, name: Name) -> None:
-        for slot in slots_of(name, socket.is_ipv6):
-            self.udp.setdefault(slot, []).append(socket)
-
-    def remove_udp(self, socket: DatagramSocket, name: Name) -> None:
-        for slot in slots_of(name, socket.is_ipv6):
-            group = self.udp[slot]
-            group.remove(socket)
-            if not group:
-                del self.udp[slot]
-
-    def add_udp_connected(self, socket: DatagramSocket, flow: bytes) -> None:
-        self.udp_connected.setdefault(flow, []).append(socket)
-
-    def remove_udp_connected(self, socket: DatagramSocket, flow: bytes) -> None:
-        group = self.udp_connected[flow]
-        group.remove(socket)
-        if not group:
-            del self.udp_connected[flow]
-
-
-def _match(slot: Slot, specific: Match, wildcard: Match, dual: Match) -> Match:
+def match_of(slot: Slot, specific: Match, wildcard: Match, dual: Match) -> Match:
+    """Which of three rules found something in ``slot``."""
     if slot[1] != ANY:
         return specific
     return dual if slot[0] == _DUAL else wildcard

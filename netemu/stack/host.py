@@ -16,7 +16,7 @@ from netemu.reasons import Drop, Match, Reason
 from netemu.stack import constants as so
 from netemu.stack.connections import Connections
 from netemu.stack.datagram_socket import DatagramSocket
-from netemu.stack.demux import SocketTable, flow_key
+from netemu.stack.demux import SocketTable
 from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
 from netemu.stack.output import fragments
@@ -26,20 +26,20 @@ from netemu.stack.rows import socket_rows
 from netemu.stack.sockets import Socket, error
 from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.sysctl import configure
+from netemu.stack.udp import Udp
 from netemu.tcp.config import NEVER, Config
-from netemu.tcp.connection import (
-    READABLE,
-)
-from netemu.wire import ipv4, ipv6, udp
+from netemu.wire import ipv4, ipv6
 from netemu.wire.buffer import Buffer
 from netemu.wire.ip import (
     ICMP,
     ICMPV6,
     IGMP,
+    LOOPBACK,
     TCP,
     UDP,
     IpPacket,
     is_impossible_source,
+    is_loopback,
     is_multicast,
 )
 from netemu.wire.packet import Packet
@@ -73,7 +73,7 @@ class Host:
         self.mtu = mtu
         self.config = configure(config or Config(), sysctl or {})
         self.table = SocketTable(self.random.randbytes(16))
-        self.udp_ports = Ports(self.random)
+        self.udp = Udp(self)
         self.icmp = Icmp(self)
         self.tcp = Connections(self, offload)
         self.wake = self.tcp.wake
@@ -127,7 +127,7 @@ class Host:
 
     def _deliver(self, ip: IpPacket, data: Buffer, packet: Packet, now: int, local: bool) -> Reason:
         """A packet with a valid IP header: is it for us, is it whole, which protocol?"""
-        if ip.dst not in self.addresses:
+        if ip.dst not in self.addresses and not (local and is_loopback(ip.dst)):
             return Drop.NEIGHBOUR_CHATTER if self._is_chatter(ip) else Drop.NOT_FOR_US
         if not ip.hop_limit:
             return Drop.HOP_LIMIT_ZERO
@@ -144,7 +144,7 @@ class Host:
         if ip.protocol == TCP:
             return self.tcp.receive(ip, data, packet.gso_size, checked, now)
         if ip.protocol == UDP:
-            return self._receive_udp(ip, data, checked)
+            return self.udp.receive(ip, data, checked)
         if ip.protocol == (ICMPV6 if ip.version == 6 else ICMP):
             return self.icmp.receive(ip, data, checked)
         if ip.protocol == ipv6.NO_NEXT and ip.version == 6:
@@ -168,22 +168,6 @@ class Host:
             ip = IpPacket(6, src, dst, ipv6.NO_NEXT, data[7], 0, len(data), len(data))
             self.icmp.error(problem.reason, ip, data, 4, problem.code, problem.pointer, problem.even_multicast)
         return problem.reason
-
-    def _receive_udp(self, ip: IpPacket, data: Buffer, checked: bool) -> Reason:
-        datagram = udp.parse(data, ip, checked)
-        if isinstance(datagram, Drop):
-            return datagram
-        flow = flow_key(ip.src, ip.dst, datagram.sport, datagram.dport)
-        found = self.table.find_udp(ip.dst, datagram.dport, flow)
-        if found is None:
-            self.icmp.port_unreachable(ip, data)
-            return Drop.UDP_NO_SOCKET
-        socket, match = found
-        self.matched = socket
-        if not socket.receive(datagram.payload, ip.src, datagram.sport, ip.dst):
-            return Drop.UDP_BUFFER_FULL
-        self.notify(socket, READABLE)
-        return match
 
     # -- packets out ------------------------------------------------------------------------------------------------------
 
@@ -213,18 +197,13 @@ class Host:
         why: Reason | Socket | None = None,
     ) -> None:
         """Send ``payload``, in fragments where the path asks for it; ``why``, or whose it is, goes to the capture."""
-        local = dst in self.addresses
+        local = self.is_local(dst)
         if not local and is_impossible_source(dst):
             return
         self._ident = (self._ident + 1) & 0xFFFF
         ident = self._ident if len(src) == 4 else self.random.getrandbits(32)
         for packet in fragments(src, dst, protocol, payload, 65575 if local else self.mtu_to(dst), ident, ttl, tos):
             self.queue(packet, local, why)
-
-    def send_udp(self, socket: Socket, src: bytes, dst: bytes, dport: int, data: Buffer) -> None:
-        """Send a datagram of ``socket``."""
-        payload = udp.emit(src, dst, socket.lport, dport, data)
-        self.send_ip(src, dst, UDP, payload, ttl=socket.ttl, tos=socket.tos, why=socket)
 
     def queue(self, packet: Packet, local: bool, why: Reason | Socket | None) -> None:
         """Send a packet as it is, to ourselves when ``local``."""
@@ -284,7 +263,7 @@ class Host:
         socket.closed = True
 
     def ports_of(self, socket: Socket) -> Ports:
-        return self.tcp.ports if socket.is_stream else self.udp_ports
+        return self.tcp.ports if socket.is_stream else self.udp.ports
 
     def notify(self, socket: Socket, events: int) -> None:
         """News for a socket's user, told at the next ``dispatch``."""
@@ -303,10 +282,14 @@ class Host:
                 if socket.on_event is not None:
                     socket.on_event(socket, events)
 
+    def is_local(self, address: bytes) -> bool:
+        """Ours: one that the wire knows us by, or a loopback address."""
+        return address in self.addresses or is_loopback(address)
+
     def source_for(self, remote: bytes) -> bytes:
         """The local address to speak to ``remote`` from."""
-        if remote in self.addresses:
-            return remote
+        if self.is_local(remote):
+            return remote if remote in self.addresses else LOOPBACK[len(remote)]
         best, best_length = None, -1
         for address in self.addresses:
             if len(address) == len(remote):

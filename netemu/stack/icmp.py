@@ -107,7 +107,7 @@ class Icmp:
     def _act(self, protocol: int, src: bytes, dst: bytes, start: bytes, report: Report) -> Reason:
         """Find whose packet is quoted (RFC 9293 MUST-54) and tell it."""
         host = self._host
-        if src not in host.addresses:
+        if not host.is_local(src):
             return Drop.ICMP_NO_SOCKET
         sport, dport = int.from_bytes(start[:2], "big"), int.from_bytes(start[2:4], "big")
         if protocol == TCP:
@@ -142,7 +142,7 @@ class Icmp:
 
     def _act_udp(self, src: bytes, dst: bytes, sport: int, dport: int, report: Report) -> Reason:
         host = self._host
-        found = host.table.find_udp(src, sport, flow_key(dst, src, dport, sport))
+        found = host.udp.find(src, sport, flow_key(dst, src, dport, sport))
         if found is None:
             return Drop.ICMP_NO_SOCKET
         socket, match = found
@@ -190,8 +190,8 @@ class Icmp:
         ``even_multicast``: RFC 4443 2.4 e.3 allows this one about a packet to a group.
         """
         host = self._host
-        ours = ip.dst in host.addresses
-        if is_impossible_source(ip.src) or ip.fragment or not (ours or (even_multicast and is_multicast(ip.dst))):
+        ours, nobody = host.is_local(ip.dst), is_impossible_source(ip.src) and not host.is_local(ip.src)
+        if nobody or ip.fragment or not (ours or (even_multicast and is_multicast(ip.dst))):
             return
         v6 = ip.version == 6
         if v6:

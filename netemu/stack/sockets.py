@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from netemu.stack import constants as so
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, shown
 from netemu.stack.ports import UNPRIVILEGED
-from netemu.wire.ip import is_impossible_source, is_multicast, parse_address
+from netemu.wire.ip import LOOPBACK, is_impossible_source, is_multicast, parse_address
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -131,8 +131,8 @@ class Socket:
         if len(packed) == 16 and len(bound) == 4:
             raise error(errno.EAFNOSUPPORT, "the socket is bound to an IPv4 address")
         if packed in (ANY_V4, ANY_V6):
-            packed = self.host.source_for(packed)  # "this host" (facts T10, U4)
-        if packed not in self.host.addresses and is_impossible_source(packed):
+            packed = LOOPBACK[len(packed)]  # "this host" (facts T10, U4)
+        if not self.host.is_local(packed) and is_impossible_source(packed):
             if packed == BROADCAST and not self.is_stream:
                 raise error(errno.EACCES, "broadcast")
             raise error(errno.ENETUNREACH, f"no way to {address[0]}")  # MUST-46
@@ -153,7 +153,7 @@ class Socket:
         if self.is_ipv6 and ((self.v6only and len(local) == 4) or (self.is_stream and packed[0] == 0xFF)):
             raise error(errno.EINVAL, f"this socket cannot have {address[0]}")
         any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
-        if not any_or_group and local not in self.host.addresses:
+        if not any_or_group and not self.host.is_local(local):
             raise error(errno.EADDRNOTAVAIL, f"{address[0]} is not an address of this host")
         if 0 < port < UNPRIVILEGED and self.uid:
             raise error(errno.EACCES, f"port {port} is for root (below {UNPRIVILEGED})")

@@ -270,7 +270,7 @@ class StreamSocket(Socket):
 
     def _release(self) -> None:
         super()._release()
-        self.connection = None  # it still points here, for captures; a cycle would outlive both
+        self.connection = None  # what stays in TIME-WAIT names its socket, and must not keep all this alive with it
 
     def _stop_listening(self) -> None:
         """Reset what was not accepted, what is half open too (facts T9)."""

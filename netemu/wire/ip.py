@@ -11,6 +11,10 @@ MAPPED = bytes(10) + b"\xff\xff"
 """The prefix of IPv4-mapped IPv6 addresses (RFC 4291 2.5.5.2); they are never on the wire."""
 
 
+LOOPBACK = {4: b"\x7f\0\0\1", 16: bytes(15) + b"\1"}
+"""127.0.0.1 and ::1, by the length of the address that they stand for."""
+
+
 class IpPacket(NamedTuple):
     """The validated header of an IP packet. Addresses are 4 or 16 bytes."""
 
@@ -64,6 +68,11 @@ def text_port(address: bytes, port: int) -> str:
 
 def is_multicast(address: bytes) -> bool:
     return address[0] == 0xFF if len(address) == 16 else 224 <= address[0] < 240
+
+
+def is_loopback(address: bytes) -> bool:
+    """127.0.0.0/8 or ::1 (RFC 1122 3.2.1.3 g, RFC 4291 2.5.3): every host's own, and never on the wire."""
+    return address[0] == 127 if len(address) == 4 else address == LOOPBACK[16]
 
 
 def is_impossible_source(address: bytes) -> bool:

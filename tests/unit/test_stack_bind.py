@@ -671,9 +671,9 @@ def test_nothing_is_left_of_many() -> None:
     assert not table.sockets
     assert not table.bound
     assert not table.listeners
-    assert not table.udp
+    assert not machine.host.udp.bound
     assert not machine.host.tcp.ports._holders
-    assert not machine.host.udp_ports._holders
+    assert not machine.host.udp.ports._holders
 
 
 def test_why_nobody_gets_a_segment() -> None:

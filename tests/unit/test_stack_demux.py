@@ -217,7 +217,7 @@ def test_the_spread_is_not_to_be_guessed() -> None:
     spreads = []
     for seed in (1, 2):
         machine = Machine()
-        machine.host.table._secret = bytes([seed]) * 16
+        machine.host.table.secret = bytes([seed]) * 16
         group = [machine.listen("0.0.0.0", reuseport=True) for _ in range(2)]
         winners = [machine.winner(n) for n in range(1000, 1100)]
         spreads.append([group.index(s) for s in winners if s is not None])
@@ -606,6 +606,24 @@ def test_a_flood_of_stray_segments() -> None:
     assert len(machine.host.table.connections) <= 2
 
 
+def test_what_a_connection_costs_in_time_wait() -> None:
+    """The compact form must not hold the socket's whole connection."""
+    machine = Machine()
+    listener = machine.listen(HOST)
+    held = []
+    for n in range(20):
+        peer = machine.handshake(80, 1000 + n)
+        child = listener.accept()[0]
+        assert child.connection is not None
+        held.append(child)
+        child.close()
+        peer.heard()
+        peer.send(ACK | FIN)
+    assert {c.state for c in machine.host.table.connections.values()} == {State.TIME_WAIT}
+    assert [child.connection for child in held] == [None] * 20
+    assert len(machine.host.table.connections) == 20
+
+
 # -- two sockets of one host -----------------------------------------------------------------------------------------
 
 
@@ -647,7 +665,7 @@ def test_connect_to_the_wildcard_address_means_this_host(name: str) -> None:
     assert errno_of(client.connect, (name, 80)) == errno.EINPROGRESS
     assert machine.take() == []
     assert listener.accept()[0].getpeername()[1] == client.lport
-    assert client.getpeername()[0].removeprefix("::ffff:") in (HOST, OTHER, HOST6)
+    assert client.getpeername()[0].removeprefix("::ffff:") in ("127.0.0.1", "::1")
 
 
 @FAMILIES
@@ -698,3 +716,20 @@ def test_simultaneous_open_of_two_hosts(in_one_batch: bool) -> None:
     a.send(b"hello")
     pair.run()
     assert b.recv(100) == b"hello"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.5", "::1"])
+def test_loopback_stays_in_the_host(name: str) -> None:
+    """RFC 1122 3.2.1.3 (g): every host has it, and it is never on the wire."""
+    machine = Machine()
+    listener = machine.listen(name)
+    family = so.AF_INET6 if ":" in name else so.AF_INET
+    client = machine.tcp(family)
+    assert errno_of(client.connect, (name, 80)) == errno.EINPROGRESS
+    assert machine.take() == []
+    child, peer = listener.accept()
+    assert child.getsockname() == (name, 80)
+    assert peer == client.getsockname() == ("::1" if ":" in name else "127.0.0.1", client.lport)
+    machine.give(tcp(SYN, 1000, sport=2000, dst=name, src="::2" if ":" in name else PEER, options=MSS))
+    assert machine.take() == []
+    assert machine.host.counters[Drop.NOT_FOR_US] == 1

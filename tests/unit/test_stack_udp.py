@@ -238,7 +238,7 @@ def test_connect_makes_the_name_concrete() -> None:
     assert socket.state_name == "ESTAB"
     socket.connect((PEER, 10))
     assert socket.getpeername() == (PEER, 10)
-    for bad in ("127.0.0.1", "240.0.0.1", "224.0.0.1"):
+    for bad in ("240.0.0.1", "224.0.0.1"):
         assert errno_of(socket.connect, (bad, 9)) == errno.ENETUNREACH
     assert errno_of(socket.connect, ("255.255.255.255", 9)) == errno.EACCES
     assert socket.getpeername() == (PEER, 10)  # as it was
@@ -270,8 +270,8 @@ def test_a_dual_stack_socket_may_change_the_family_of_its_peer() -> None:
     assert machine.winner(9, HOST6, dport=socket.lport) is socket
     assert machine.winner(9, dport=socket.lport) is None
     socket.close()
-    assert not machine.host.table.udp_connected
-    assert not machine.host.table.udp
+    assert not machine.host.udp.connected
+    assert not machine.host.udp.bound
 
 
 def test_connect_to_port_zero() -> None:
@@ -292,7 +292,7 @@ def test_the_wildcard_address_means_this_host(name: str) -> None:
     client.send(b"two")
     assert machine.take() == []
     assert [server.recv(9), server.recv(9)] == [b"one", b"two"]
-    assert client.getpeername()[0].removeprefix("::ffff:") in (HOST, OTHER, HOST6)
+    assert client.getpeername()[0].removeprefix("::ffff:") in ("127.0.0.1", "::1")
 
 
 def test_connect_to_oneself() -> None:
@@ -321,7 +321,7 @@ def test_a_call_that_fails_has_bound_already(how: str) -> None:
         "unconnected": lambda: socket.send(b"x"),
         "port 0": lambda: socket.sendto(b"x", (PEER, 0)),
         "too big": lambda: socket.sendto(bytes(65508), (PEER, 9)),
-        "no route": lambda: socket.sendto(b"x", ("127.0.0.1", 9)),
+        "no route": lambda: socket.sendto(b"x", ("240.0.0.1", 9)),
         "broadcast": lambda: socket.sendto(b"x", ("255.255.255.255", 9)),
     }
     numbers = {
