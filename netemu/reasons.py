@@ -67,6 +67,7 @@ class Drop(Reason):
     BAD_TCP_CHECKSUM = "the TCP checksum is wrong"
     NO_SOCKET = "no connection and no listener for it"
     ONLY_BOUND = "the port is bound, but no socket there is in LISTEN"
+    OTHER_DEVICE = "the sockets on this port are bound to another device (SO_BINDTODEVICE)"
     LISTEN_NOT_SYN = "for a listener, but not a SYN (RFC 9293 3.10.7.2)"
     LISTEN_RST = "a RST for a listener is ignored (RFC 9293 3.10.7.2)"
     ACCEPT_QUEUE_FULL = "the listener's accept queue is full"

@@ -67,7 +67,9 @@ class Instance:
             capture = FileCapture(config.pcap, self.tun.name, warn, owner)
             undo.callback(capture.close)
         self.started = time.time()
-        self.host = Host(_with_prefixes(config), mtu=config.mtu, seed=config.seed, offload=self.tun.offload)
+        self.host = Host(
+            _with_prefixes(config), mtu=config.mtu, seed=config.seed, offload=self.tun.offload, device=self.tun.name
+        )
         self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
         self.engine.now = self.host.now = time.monotonic_ns()
         if capture is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.stack.demux import flow_key
 from netemu.stack.listener import Listener
-from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_of
+from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_for
 from netemu.stack.output import Template
 from netemu.stack.ports import Ports
 from netemu.stack.sockets import Socket, error
@@ -155,7 +155,9 @@ class Connections:
     def _to_time_waiting(self, c: TimeWait, segment: Segment, ip: IpPacket, flow: bytes, now: int) -> Reason:
         self._host.matched = c.owner
         if c.may_reopen(segment):
-            found = self._table.find_listener(ip.dst, int.from_bytes(flow[-2:], "big"), flow)
+            found = self._table.find_listener(
+                ip.dst, int.from_bytes(flow[-2:], "big"), flow, self._host.device_of(ip.dst)
+            )
             if found is not None:
                 self._forget(c)
                 return self._syn_to_listener(*found, ip, segment, flow, now, c)
@@ -168,13 +170,13 @@ class Connections:
 
     def _no_connection(self, ip: IpPacket, segment: Segment, flow: bytes, now: int) -> Reason:
         """LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
-        port = int.from_bytes(flow[-2:], "big")
-        found = self._table.find_listener(ip.dst, port, flow)
+        port, device = int.from_bytes(flow[-2:], "big"), self._host.device_of(ip.dst)
+        found = self._table.find_listener(ip.dst, port, flow, device)
         flags = segment.flags
         if found is None:
             if not flags & RST:
                 self._send_reset(ip, segment, flow, Reset.NO_SOCKET)
-            return self._table.why_nobody(ip.dst, port)
+            return self._table.why_nobody(ip.dst, port, device)
         self._host.matched = found[0].socket
         if flags & RST:
             return Drop.LISTEN_RST
@@ -331,7 +333,7 @@ class Connections:
             lport = self.ports.ephemeral(
                 lambda p: self.ports.is_free(p) and flow_key(remote, local, port, p) not in self._by_flow
             )
-            socket.take_name(laddr, name_of(socket.family, laddr, lport, socket.v6only))
+            socket.take_name(laddr, name_for(socket, laddr, lport))
             self.ports.hold(socket, lport)
         flow = flow_key(remote, local, port, socket.lport)
         known = self._by_flow.get(flow)
@@ -395,7 +397,7 @@ class Connections:
         peer, local = c.flow[:size], c.flow[size : 2 * size]
         child.peer = (peer, int.from_bytes(c.flow[-4:-2], "big"))
         laddr = MAPPED + local if size == 4 and child.is_ipv6 else local
-        child.take_name(laddr, name_of(child.family, laddr, parent.lport, child.v6only))
+        child.take_name(laddr, name_for(child, laddr, parent.lport))
         self.ports.hold(child, parent.lport)
         listener.accepted.append(child)
         self._host.notify(parent, READABLE)

@@ -15,6 +15,7 @@ from netemu.stack.sockets import (
     SO_RCVBUF_DEFAULT,
     Address,
     Socket,
+    as_int,
     buffer_size,
     error,
     mapped,
@@ -162,15 +163,15 @@ class DatagramSocket(Socket):
     def poll(self) -> int:
         return WRITABLE | (READABLE if self._queue or self.error else 0)
 
-    def setsockopt(self, level: int, option: int, value: int) -> None:
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         if (level, option) == (so.SOL_SOCKET, so.SO_RCVBUF):
-            self.rcvbuf = buffer_size(value, RCVBUF_MIN)
+            self.rcvbuf = buffer_size(as_int(value), RCVBUF_MIN)
         elif (level, option) == (so.SOL_SOCKET, so.SO_SNDBUF):
-            self.sndbuf = buffer_size(value, SNDBUF_MIN)
+            self.sndbuf = buffer_size(as_int(value), SNDBUF_MIN)
         else:
             super().setsockopt(level, option, value)
 
-    def getsockopt(self, level: int, option: int) -> int:
+    def getsockopt(self, level: int, option: int) -> int | bytes:
         if (level, option) == (so.SOL_SOCKET, so.SO_ERROR):
             pending, self.error = self.error, 0
             return pending

@@ -72,10 +72,10 @@ class SocketTable:
 
     # -- TCP ----------------------------------------------------------------------------------------------------------
 
-    def find_listener(self, address: bytes, port: int, flow: bytes) -> tuple[Listener, Match] | None:
-        """The listener that a SYN to ``address`` goes to."""
+    def find_listener(self, address: bytes, port: int, flow: bytes, device: str) -> tuple[Listener, Match] | None:
+        """The listener that a SYN to ``address``, arriving by ``device``, goes to."""
         for slot in probes(address, port):
-            group = self.listeners.get(slot)
+            group = [li for li in self.listeners.get(slot, ()) if hears(li.socket, device)]
             if group:
                 chosen = (
                     group[0] if len(group) == 1 else group[index_in_group(flow_hash(self.secret, flow), len(group))]
@@ -83,12 +83,15 @@ class SocketTable:
                 return chosen, match_of(slot, Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)
         return None
 
-    def why_nobody(self, address: bytes, port: int) -> Drop:
+    def why_nobody(self, address: bytes, port: int, device: str) -> Drop:
         """The reason why a segment found neither connection nor listener."""
+        reason = Drop.NO_SOCKET
         for socket in self.bound.get(port, ()):
             if socket.name is not None and socket.name.covers(address):
-                return Drop.ONLY_BOUND
-        return Drop.NO_SOCKET
+                if hears(socket, device):
+                    return Drop.ONLY_BOUND
+                reason = Drop.OTHER_DEVICE
+        return reason
 
     def add_bound(self, socket: Socket) -> None:
         self.bound.setdefault(socket.lport, {})[socket] = None
@@ -110,6 +113,11 @@ class SocketTable:
             group.remove(listener)
             if not group:
                 del self.listeners[slot]
+
+
+def hears(socket: Socket, device: str) -> bool:
+    """Does ``socket`` take what arrives by ``device``?"""
+    return not socket.device or socket.device == device
 
 
 def match_of(slot: Slot, specific: Match, wildcard: Match, dual: Match) -> Match:

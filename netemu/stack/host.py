@@ -59,9 +59,13 @@ class Host:
         seed: int | None = None,
         sysctl: Mapping[str, int] | None = None,
         offload: bool = False,
+        device: str = "netemu0",
         config: Config | None = None,
     ) -> None:
-        """``addresses``: '198.18.0.2', with or without a prefix length. ``offload``: may emit super-packets."""
+        """``addresses``: '198.18.0.2', with or without a prefix length. ``offload``: may emit super-packets.
+
+        ``device`` is what sockets know the wire by (SO_BINDTODEVICE, IP_PKTINFO); beside it there is lo.
+        """
         self.random = Random(seed)
         interfaces = [ip_interface(a) for a in addresses]
         self.addresses = dict.fromkeys(i.packed for i in interfaces)  # an ordered set: the first comes first
@@ -70,6 +74,9 @@ class Host:
             for interface in interfaces
             if interface.version == 4 and interface.network.prefixlen < 31
         }
+        self.device = device
+        self.devices = {"lo": 1, device: 2}
+        """Their names, with the ifindex of each."""
         self.mtu = mtu
         self.config = configure(config or Config(), sysctl or {})
         self.table = SocketTable(self.random.randbytes(16))
@@ -285,6 +292,10 @@ class Host:
     def is_local(self, address: bytes) -> bool:
         """Ours: one that the wire knows us by, or a loopback address."""
         return address in self.addresses or is_loopback(address)
+
+    def device_of(self, address: bytes) -> str:
+        """The device that packets to ``address`` leave by, or arrive by where it is ours (facts U2: lo is for loopback only)."""
+        return "lo" if is_loopback(address) else self.device
 
     def source_for(self, remote: bytes) -> bytes:
         """The local address to speak to ``remote`` from."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.stack.constants import AF_INET, AF_INET6
 from netemu.wire.ip import MAPPED as MAPPED
 from netemu.wire.ip import text
+
+if TYPE_CHECKING:
+    from netemu.stack.sockets import Socket
 
 ANY = b""
 """Every address of a family."""
@@ -19,6 +22,8 @@ class Name(NamedTuple):
     v4: bytes | None
     v6: bytes | None
     port: int
+    device: str = ""
+    """The only device that packets may arrive by; empty: any."""
 
     def covers(self, address: bytes) -> bool:
         """Would a packet to ``address`` match?"""
@@ -26,7 +31,9 @@ class Name(NamedTuple):
         return mine is not None and mine in (ANY, address)
 
     def overlaps(self, other: Name) -> bool:
-        """Is there an address that both cover? (Ports are compared by the caller.)"""
+        """Is there a packet that both cover? (Ports are compared by the caller.)"""
+        if self.device != other.device and self.device and other.device:
+            return False
         return _meet(self.v4, other.v4) or _meet(self.v6, other.v6)
 
 
@@ -34,15 +41,20 @@ def _meet(a: bytes | None, b: bytes | None) -> bool:
     return a is not None and b is not None and (a in (ANY, b) or b == ANY)
 
 
-def name_of(family: int, address: bytes, port: int, v6only: bool) -> Name:
+def name_of(family: int, address: bytes, port: int, v6only: bool, device: str = "") -> Name:
     """The Name for an address as given to bind: 4 bytes for AF_INET, 16 for AF_INET6 (mapped ones mean IPv4)."""
     if family == AF_INET:
-        return Name(ANY if address == ANY_V4 else address, None, port)
+        return Name(ANY if address == ANY_V4 else address, None, port, device)
     if address[:12] == MAPPED:
-        return Name(ANY if address[12:] == ANY_V4 else address[12:], None, port)
+        return Name(ANY if address[12:] == ANY_V4 else address[12:], None, port, device)
     if address == ANY_V6:
-        return Name(None if v6only else ANY, ANY, port)
-    return Name(None, address, port)
+        return Name(None if v6only else ANY, ANY, port, device)
+    return Name(None, address, port, device)
+
+
+def name_for(socket: Socket, address: bytes, port: int) -> Name:
+    """The Name that ``socket``, as it is now, has at an address."""
+    return name_of(socket.family, address, port, socket.v6only, socket.device)
 
 
 def shown(family: int, address: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from netemu.stack.names import Name, name_of
+from netemu.stack.names import Name, name_for
 
 if TYPE_CHECKING:
     from netemu.stack.sockets import Socket
@@ -26,9 +26,9 @@ class Ports:
     def bind(self, socket: Socket, address: bytes, port: int) -> None:
         """Give ``socket`` the name (address, port), port 0 for one that is free; EADDRINUSE."""
         if not port:
-            wanted = name_of(socket.family, address, 0, socket.v6only)
+            wanted = name_for(socket, address, 0)
             port = self.ephemeral(lambda p: not any(_overlap(s, wanted) for s in self._holders.get(p, ())))
-        name = name_of(socket.family, address, port, socket.v6only)
+        name = name_for(socket, address, port)
         other = self.conflict(socket, name)
         if other is not None:
             raise OSError(errno.EADDRINUSE, f"port {port} is held by s{other.id} of app {other.app or '-'}")

@@ -44,6 +44,7 @@ class Socket:
         "app",
         "bound",
         "closed",
+        "device",
         "events",
         "family",
         "host",
@@ -87,6 +88,8 @@ class Socket:
         self.port_by_bind = self.port_by_connect = False
         """Who chose ``lport``: bind's caller keeps it until close, connect's goes when the connection ends."""
         self.peer: tuple[bytes, int] | None = None
+        self.device = ""
+        """The only device that it hears, and speaks by (SO_BINDTODEVICE); empty: any."""
         self.reuseaddr = self.reuseport = self.v6only = False
         self.ttl, self.tos = 64, 0
         self.on_event: OnEvent | None = None
@@ -136,6 +139,9 @@ class Socket:
             if packed == BROADCAST and not self.is_stream:
                 raise error(errno.EACCES, "broadcast")
             raise error(errno.ENETUNREACH, f"no way to {address[0]}")  # MUST-46
+        if self.device and self.device != self.host.device_of(packed):
+            # DEVIATION: Linux sends it by that device, where nobody has the address, and connect waits for the timeout
+            raise error(errno.ENETUNREACH, f"no way to {address[0]} by {self.device}")
         return packed, port
 
     @property
@@ -184,31 +190,49 @@ class Socket:
 
     # -- options ----------------------------------------------------------------------------------------------------------
 
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        """The options that matter here; ENOPROTOOPT for others. ``value`` is an int (linger: seconds, or -1 for off)."""
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """The options that matter here; ENOPROTOOPT for others. ``value``: an int (linger: seconds, or -1 for off), or bytes."""
         if level == so.IPPROTO_IPV6 and not self.is_ipv6:
             raise error(errno.ENOPROTOOPT, "an IPv4 socket")
+        number = as_int(value)
         match level, option:
             case so.SOL_SOCKET, so.SO_REUSEADDR:
-                self.reuseaddr = bool(value)
+                self.reuseaddr = bool(number)
             case so.SOL_SOCKET, so.SO_REUSEPORT:
-                self.reuseport = bool(value)
+                self.reuseport = bool(number)
+            case so.SOL_SOCKET, so.SO_BINDTODEVICE:
+                self._bind_to_device(value)
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY:
                 if self.name is not None:
                     raise error(errno.EINVAL, "IPV6_V6ONLY must be set before bind")
-                self.v6only = bool(value)
+                self.v6only = bool(number)
             case (so.IPPROTO_IP, so.IP_TTL) | (so.IPPROTO_IPV6, so.IPV6_UNICAST_HOPS):
-                if not -1 <= value <= 255 or value == 0:
+                if not -1 <= number <= 255 or number == 0:
                     raise error(errno.EINVAL, "a TTL is 1 to 255")
-                self.ttl = 64 if value == -1 else value
+                self.ttl = 64 if number == -1 else number
             case (so.IPPROTO_IP, so.IP_TOS) | (so.IPPROTO_IPV6, so.IPV6_TCLASS):
-                value = 0 if value == -1 else value & 0xFF
-                self.tos = value & ~3 if self.is_stream else value  # TCP keeps the ECN bits to itself
+                number = 0 if number == -1 else number & 0xFF
+                self.tos = number & ~3 if self.is_stream else number  # TCP keeps the ECN bits to itself
             case _:
                 raise error(errno.ENOPROTOOPT, f"no socket option {level}/{option}")
 
-    def getsockopt(self, level: int, option: int) -> int:
+    def _bind_to_device(self, value: int | bytes) -> None:
+        """socket(7), facts U1: anybody may choose a device, only root may change it."""
+        if isinstance(value, int):
+            raise error(errno.EINVAL, "SO_BINDTODEVICE wants the name of a device, as bytes")
+        device = value.split(b"\0")[0].decode(errors="replace")
+        if device and device not in self.host.devices:
+            raise error(errno.ENODEV, f"no device {device!r}: there are {' and '.join(self.host.devices)}")
+        if self.device and self.uid:
+            raise error(errno.EPERM, "only root may change the device of a socket")
+        self.device = device
+        if self.name is not None:
+            self.name = self.name._replace(device=device)
+
+    def getsockopt(self, level: int, option: int) -> int | bytes:
         match level, option:
+            case so.SOL_SOCKET, so.SO_BINDTODEVICE:
+                return self.device.encode() + b"\0" if self.device else b""
             case so.SOL_SOCKET, so.SO_REUSEADDR:
                 return int(self.reuseaddr)
             case so.SOL_SOCKET, so.SO_REUSEPORT:
@@ -223,7 +247,7 @@ class Socket:
 
     def inherit(self, parent: Socket) -> None:
         self.reuseaddr, self.reuseport, self.v6only = parent.reuseaddr, parent.reuseport, parent.v6only
-        self.ttl, self.tos = parent.ttl, parent.tos
+        self.ttl, self.tos, self.device = parent.ttl, parent.tos, parent.device
 
     def _give_back_port(self) -> None:
         if self.name is not None:
@@ -235,6 +259,11 @@ class Socket:
         """Give back the port and the place in the table."""
         self._give_back_port()
         self.host.unregister(self)
+
+
+def as_int(value: int | bytes) -> int:
+    """The value of an option that is an int, given as one or as C lays it out."""
+    return value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
 
 
 def unmapped(packed: bytes) -> bytes:

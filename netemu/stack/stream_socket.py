@@ -10,7 +10,7 @@ from netemu.stack import constants as so
 from netemu.stack.listener import SOMAXCONN, Listener
 from netemu.stack.names import shown
 from netemu.stack.output import Template
-from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, Address, Socket, buffer_size, error
+from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, Address, Socket, as_int, buffer_size, error
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import CAN_SEND, State
 from netemu.wire.buffer import Buffer
@@ -294,18 +294,19 @@ class StreamSocket(Socket):
 
     # -- options ----------------------------------------------------------------------------------------------------------
 
-    def setsockopt(self, level: int, option: int, value: int) -> None:
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        number = as_int(value)
         match level, option:
             case so.IPPROTO_TCP, so.TCP_NODELAY:
-                self.nodelay = bool(value)
+                self.nodelay = bool(number)
             case so.SOL_SOCKET, so.SO_KEEPALIVE:
-                self.keepalive = bool(value)
+                self.keepalive = bool(number)
             case so.SOL_SOCKET, so.SO_LINGER:
-                self.linger = value
+                self.linger = number
             case so.SOL_SOCKET, so.SO_RCVBUF:
-                self.rcvbuf = buffer_size(value, RCVBUF_MIN)
+                self.rcvbuf = buffer_size(number, RCVBUF_MIN)
             case so.SOL_SOCKET, so.SO_SNDBUF:
-                self.sndbuf = buffer_size(value, SNDBUF_MIN)
+                self.sndbuf = buffer_size(number, SNDBUF_MIN)
             case _:
                 super().setsockopt(level, option, value)
         c = self.connection
@@ -316,7 +317,7 @@ class StreamSocket(Socket):
                 c.template = _remarked(template, self.ttl, self.tos)  # MUST-48, MUST-49, SHLD-21
             self.host.wake(c)
 
-    def getsockopt(self, level: int, option: int) -> int:
+    def getsockopt(self, level: int, option: int) -> int | bytes:
         c = self.connection
         match level, option:
             case so.IPPROTO_TCP, so.TCP_NODELAY:
