@@ -2,6 +2,7 @@
 
 >>> import netemu
 >>> host = netemu.Host(["192.0.2.1/24"], seed=1)          # sans-I/O: packets and the time go in, packets come out
+>>> host = netemu.attach(app="C")                         # this process becomes an app of a running instance
 >>> sim = netemu.Simulation(seed=7)                       # hosts and paths in virtual time
 """
 
@@ -10,15 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netemu.attached.host import attach, fromfd
     from netemu.sim.simulation import Simulation
     from netemu.stack.host import Host
 
 __version__ = "0.1.0"
-__all__ = ["Host", "Simulation", "__version__"]
+__all__ = ["Host", "Simulation", "__version__", "attach", "fromfd"]
 
 
 def __getattr__(name: str) -> object:
-    """Host and Simulation, imported when they are asked for: `netemu ss` must not wait for them."""
+    """What the package offers, imported when it is asked for: `netemu ss` must not wait for it."""
     if name == "Host":
         from netemu.stack.host import Host
 
@@ -27,4 +29,8 @@ def __getattr__(name: str) -> object:
         from netemu.sim.simulation import Simulation
 
         return Simulation
+    if name in ("attach", "fromfd"):
+        from netemu.attached import host
+
+        return getattr(host, name)
     raise AttributeError(f"module 'netemu' has no attribute {name!r}")

@@ -46,6 +46,7 @@ class Driver:
         self._tun = tun
         self._device = loop.device
         self._on_failure = on_failure
+        self._beside: list[int] = []
         self._waiting_to_write = False
         self._limit = 1
         self._finished = 0
@@ -55,7 +56,25 @@ class Driver:
         self.kick()
 
     def stop(self) -> None:
+        for fd in self._beside:
+            self._device.unwatch_beside(fd)
+        self._beside.clear()
         self._device.unwatch()
+
+    def serve_beside(self, fd: int, serve: Callable[[], None]) -> None:
+        """Call ``serve`` when ``fd`` is readable, and turn the engine for what it did to the host."""
+
+        def serve_and_turn() -> int:
+            try:
+                self._engine.now = self._engine.host.now = time.monotonic_ns()
+                serve()
+                return self._turn([], time.monotonic_ns())
+            except TunError as error:
+                self._fail(error)
+                return NEVER
+
+        self._device.watch_beside(fd, serve_and_turn)
+        self._beside.append(fd)
 
     def kick(self) -> None:
         """Something was done to the host from outside a turn."""

@@ -20,6 +20,7 @@ import msgspec
 import netemu
 from netemu.apps.registry import make_app
 from netemu.reasons import Close, Drop, Match, Reset
+from netemu.runtime.broker.broker import Broker
 from netemu.runtime.driver import Driver, TunDevice
 from netemu.runtime.engine import Engine
 from netemu.runtime.errors import RuntimeFailure
@@ -82,6 +83,8 @@ class Instance:
 
         self._server = ControlServer(self, self.directory.socket)
         self.user = drop_root(config.user) or _user_name()
+        self._broker = Broker(self.host, self.engine, self.name, self.directory.path, shared=config.shared)
+        undo.callback(self._broker.stop)
 
     def _serve(self) -> None:
         """A socket for each family, so that the table and the captures show IPv4 addresses as such."""
@@ -102,6 +105,7 @@ class Instance:
         assert isinstance(loop, DeviceLoop)
         driver = Driver(self.engine, self.tun, loop, self._device_failed)
         driver.start()
+        driver.serve_beside(self._broker.fileno(), self._broker.serve)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, number, until is not None)
         try:

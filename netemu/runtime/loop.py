@@ -33,6 +33,7 @@ class DeviceSelector(selectors.EpollSelector):
         self._poll.register(super().fileno(), select.EPOLLIN)
         self._device = -1
         self._serve: Serve | None = None
+        self._others: dict[int, Serve] = {}
         self.deadline = NEVER
         """When the device is served even if it stays silent."""
         self.interrupted = False
@@ -41,6 +42,15 @@ class DeviceSelector(selectors.EpollSelector):
     def watch(self, fd: int, serve: Serve) -> None:
         self._poll.register(fd, select.EPOLLIN)
         self._device, self._serve = fd, serve
+
+    def watch_beside(self, fd: int, serve: Serve) -> None:
+        """Serve another descriptor, when it is readable, before asyncio gets its turn."""
+        self._poll.register(fd, select.EPOLLIN)
+        self._others[fd] = serve
+
+    def unwatch_beside(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        del self._others[fd]
 
     def want_write(self, wanted: bool) -> None:
         """Also serve the device when it takes packets again."""
@@ -67,14 +77,24 @@ class DeviceSelector(selectors.EpollSelector):
             ready = poll(None if due == NEVER else max(0, due - time.monotonic_ns()) / 1e9)
             if len(ready) == 1 and ready[0][0] == device:
                 self.deadline = self._serve()
-            else:
-                if any(fd == device for fd, _ in ready) or time.monotonic_ns() >= self.deadline:
-                    self.deadline = self._serve()
-                if ready or time.monotonic_ns() >= end:
-                    break
+            elif self._serve_all([fd for fd, _ in ready]) or time.monotonic_ns() >= end:
+                break
             if self.interrupted or self._device < 0:
                 break
         return super().select(0)
+
+    def _serve_all(self, ready: list[int]) -> bool:
+        """Serve what is ours among ``ready``, and the device if its deadline has come; is anything asyncio's?"""
+        theirs = False
+        for fd in ready:
+            serve = self._serve if fd == self._device else self._others.get(fd)
+            if serve is None:
+                theirs = True
+            else:
+                self.deadline = serve()
+        if self._serve is not None and time.monotonic_ns() >= self.deadline:
+            self.deadline = self._serve()
+        return theirs
 
 
 class DeviceLoop(asyncio.SelectorEventLoop):

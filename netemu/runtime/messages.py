@@ -38,6 +38,8 @@ class InstanceConfig(msgspec.Struct, frozen=True):
     user: str | None = None
     """Who to be once the TUN is set up; None: whoever started it."""
     offload: bool = True
+    shared: bool = False
+    """Every user of the machine may attach apps, not only its own and root."""
     netns: str | None = None
     """A named network namespace for the TUN; None: the one we are in."""
 

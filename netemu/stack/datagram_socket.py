@@ -82,6 +82,10 @@ class DatagramSocket(Socket):
             self.host.udp.remove_connected(self, self._flow())
         self.peer = None
 
+    def disconnect(self) -> None:
+        """connect(AF_UNSPEC): anybody's datagrams again."""
+        self._disconnect()
+
     def getpeername(self) -> Address:
         if self.peer is not None and not self.peer[1]:
             raise error(errno.ENOTCONN)  # as Linux: connected to port 0 counts as not connected here

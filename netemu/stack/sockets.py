@@ -56,8 +56,10 @@ class Socket:
         "notified",
         "on_event",
         "peer",
+        "pid",
         "port_by_bind",
         "port_by_connect",
+        "program",
         "reuseaddr",
         "reuseport",
         "tos",
@@ -77,6 +79,8 @@ class Socket:
         self.app = app
         self.uid = uid
         """The effective uid that created the socket."""
+        self.pid, self.program = 0, ""
+        """The process that made it, where it is not built in."""
         self.id = 0
         """The 3 of s3."""
         self.closed = False

@@ -279,6 +279,16 @@ class Connection:
         receiver.consider_window_update(self)
         return data
 
+    def consume(self, count: int) -> None:
+        """Forget the first ``count`` received bytes, for who has looked at ``received`` itself; then consider_window_update."""
+        self.received_bytes -= count
+        received = self.received
+        while received and count >= (size := len(received[0])):
+            del received[0]
+            count -= size
+        if count:
+            received[0] = memoryview(received[0])[count:]
+
     @property
     def at_eof(self) -> bool:
         """The peer sent its FIN and everything before it was read."""

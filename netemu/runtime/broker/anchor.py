@@ -1,0 +1,99 @@
+"""The broker's end of the pair of sockets whose other end is a descriptor in an app.
+
+A connection's pair is a unix stream. Everything passes truly through it, with one trick: the kernel lets a unix socket see
+ECONNRESET exactly when its peer closes with something unread. So one byte that was taken long ago always stays unread in
+the anchor's queue: closing the anchor is a reset for the app, and taking that byte first makes it an end in good order.
+The other way round the kernel does it by itself: an app that closes with data unread resets the anchor.
+
+The descriptor's last close, in whatever process, hangs up on the anchor: that is what closes the socket.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from netemu.stack.sockets import Socket
+
+if TYPE_CHECKING:
+    from netemu.runtime.broker.broker import Broker
+
+EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+"""Each piece of news once: the queue of an anchor is never empty, so its level says nothing."""
+BUFFER = 128 << 10
+"""SO_SNDBUF of both ends, bytes (the kernel doubles it): what the descriptor holds beside the connection's own buffers.
+
+Not less: the last message taken stays charged to the app until the next one comes, up to 37 kB, and the kernel calls a socket
+writable only while three quarters of its buffer are free.
+"""
+_SIOCINQ, _SIOCOUTQ = 0x541B, 0x5411  # linux/sockios.h
+_INT = Struct("i")
+
+
+class Anchor:
+    """What all kinds have in common."""
+
+    __slots__ = ("app_gone", "broker", "deliberate", "end", "inode", "other", "pid", "sock")
+    state = ""
+
+    def __init__(self, broker: Broker, sock: Socket, kind: int) -> None:
+        """Make the pair."""
+        self.broker = broker
+        self.sock = sock
+        self.end, other = socket.socketpair(socket.AF_UNIX, kind)
+        self.end.setblocking(False)
+        for one in (self.end, other):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        self.other: socket.socket | None = other
+        """The app's end, until it is sent away: nobody can hang up before."""
+        self.inode = os.fstat(other.fileno()).st_ino
+        """Of the app's end: by it a descriptor that was passed on is known again."""
+        self.pid = 0
+        """Of the process that made or accepted the socket."""
+        self.deliberate = False
+        """The app said that it closes."""
+        self.app_gone = False
+        self.prepare(other)
+        broker.watch(self)
+
+    def prepare(self, other: socket.socket) -> None:
+        """Before the app's end leaves this process."""
+
+    def ready(self, events: int) -> None:
+        """News (bits of epoll) from the app's side."""
+        raise NotImplementedError
+
+    def on_event(self, sock: Socket, events: int) -> None:
+        """News (bits of netemu.tcp.connection) from the stack's side."""
+        raise NotImplementedError
+
+    def hung_up(self) -> None:
+        """The app's descriptor is closed for good."""
+        raise NotImplementedError
+
+    def gave_away(self) -> None:
+        """The app has its end, or it is on its way."""
+        if self.other is not None:
+            self.other.close()
+            self.other = None
+
+    def detach(self) -> None:
+        """Give up the pair; the socket lives on."""
+        self.app_gone = True
+        self.broker.unwatch(self)
+        self.gave_away()
+        self.end.close()
+
+
+def waiting(end: socket.socket) -> int:
+    """Bytes that the other end has written and we have not read."""
+    return int(_INT.unpack(fcntl.ioctl(end, _SIOCINQ, bytes(4)))[0])
+
+
+def is_taken(end: socket.socket) -> bool:
+    """The other end has read all that we wrote."""
+    return not _INT.unpack(fcntl.ioctl(end, _SIOCOUTQ, bytes(4)))[0]

@@ -1,0 +1,228 @@
+"""The broker: sessions of attached processes, and the anchors of their sockets, on one epoll of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from netemu.runtime.broker.anchor import EDGES, Anchor
+from netemu.runtime.broker.protocol import SOCKET
+from netemu.runtime.broker.session import Session
+from netemu.stack.host import Host
+
+EVENTS = 128
+"""Taken from the kernel at once, before the stack gets its turn."""
+GRACE_NS = 2_000_000
+"""Between the last close of a descriptor and what follows: a process that is dying closes all it has, its session too."""
+DEATH_NS = 1_000_000_000
+"""For so long a process that ended its session counts as the reason why its descriptors close."""
+ERRORS_KEPT = 4096
+SESSIONS_PER_USER = 1024
+SOCKETS_PER_APP = 4096
+"""An app that asks for more gets EMFILE; connections for it wait in the accept queue."""
+SPARE_DESCRIPTORS = 64
+"""Kept for what the instance itself opens."""
+
+
+class Clock(Protocol):
+    """What the engine offers."""
+
+    now: int
+
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> None: ...
+
+
+class Ready(Protocol):
+    """What can be watched."""
+
+    def ready(self, events: int) -> None: ...
+
+
+class Broker:
+    """Serves ``host`` to other processes at ``directory``/attach.sock.
+
+    ``fileno`` is readable when there is something to ``serve``; whoever calls that turns the engine afterwards.
+    """
+
+    def __init__(self, host: Host, clock: Clock, name: str, directory: Path, *, shared: bool = False) -> None:
+        """``shared``: every user of the machine may attach, not only the instance's own (and root)."""
+        self.host = host
+        self.name = name
+        self.path = directory / SOCKET
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._watched: dict[int, Ready] = {}
+        self._again: list[Anchor] = []
+        self.anchors: dict[int, Anchor] = {}
+        """By the number of the socket."""
+        self._by_inode: dict[int, Anchor] = {}
+        self._per_app: Counter[tuple[int, str]] = Counter()
+        self.sessions: set[Session] = set()
+        self._departed: dict[int, int] = {}
+        self._errors: OrderedDict[int, int] = OrderedDict()
+        self._most = raise_descriptor_limit() - SPARE_DESCRIPTORS
+        self._listener = self._listen(shared)
+
+    def _listen(self, shared: bool) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self.path.unlink(missing_ok=True)
+        listener.bind(os.fspath(self.path))
+        self.path.chmod(0o666 if shared else 0o600)
+        listener.listen(128)
+        self.register(listener, self, select.EPOLLIN)
+        return listener
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    # -- events ---------------------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Do what the apps ask for and what their descriptors say."""
+        again, self._again = self._again, []
+        for anchor in again:
+            anchor.ready(0)
+        watched = self._watched
+        for who, events in [(watched.get(fd), events) for fd, events in self._epoll.poll(0, EVENTS)]:
+            if who is not None and not (isinstance(who, Anchor) and who.app_gone):
+                who.ready(events)
+        if self._again:
+            self.call_later(0, self.serve)
+
+    def ready(self, events: int) -> None:
+        """A process wants to attach."""
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        try:
+            session = Session(self, connection)
+        except OSError:
+            connection.close()
+            return
+        if sum(other.uid == session.uid for other in self.sessions) >= SESSIONS_PER_USER:
+            connection.close()
+            return
+        self.sessions.add(session)
+        self.register(connection, session, select.EPOLLIN)
+
+    def register(self, end: socket.socket, who: Ready, events: int) -> None:
+        self._watched[end.fileno()] = who
+        self._epoll.register(end.fileno(), events)
+
+    def unregister(self, end: socket.socket) -> None:
+        self._watched.pop(end.fileno(), None)
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(end.fileno())
+
+    def again(self, anchor: Anchor) -> None:
+        """There is more to do for it, once the others had their turn."""
+        self._again.append(anchor)
+
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> None:
+        self._clock.call_later(delay_ns, call)
+
+    # -- anchors --------------------------------------------------------------------------------------------------------------
+
+    def may_add(self, uid: int, app: str) -> bool:
+        return self._per_app[uid, app] < SOCKETS_PER_APP and not self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """No descriptors are left to give."""
+        return len(self._watched) >= self._most
+
+    def watch(self, anchor: Anchor) -> None:
+        """A new anchor; one that its socket had before is given up."""
+        sock = anchor.sock
+        before = self.anchors.get(sock.id)
+        self.anchors[sock.id] = anchor
+        if before is None:
+            self._per_app[sock.uid, sock.app] += 1
+        else:
+            anchor.pid = before.pid
+            before.detach()
+        self._by_inode[anchor.inode] = anchor
+        self.register(anchor.end, anchor, EDGES)
+
+    def unwatch(self, anchor: Anchor) -> None:
+        self._by_inode.pop(anchor.inode, None)
+        self.unregister(anchor.end)
+        sock = anchor.sock
+        if self.anchors.get(sock.id) is anchor:
+            del self.anchors[sock.id]
+            self._per_app[sock.uid, sock.app] -= 1
+            if not self._per_app[sock.uid, sock.app]:
+                del self._per_app[sock.uid, sock.app]
+
+    def by_descriptor(self, descriptor: int) -> Anchor | None:
+        """The anchor whose other end this is."""
+        return self._by_inode.get(os.fstat(descriptor).st_ino)
+
+    def close(self, anchor: Anchor) -> None:
+        """Nobody holds the descriptor any more: neither pair nor socket is needed."""
+        if anchor.sock.id in self.anchors:
+            anchor.detach()
+            anchor.sock.close()
+
+    def hung_up(self, anchor: Anchor) -> None:
+        """A connection's descriptor was closed: by choice, or because its process died? That shows in a moment."""
+        if anchor.deliberate or not anchor.pid:
+            anchor.hung_up()
+        else:
+            self.call_later(GRACE_NS, lambda: None if anchor.app_gone else anchor.hung_up())
+
+    def has_died(self, pid: int) -> bool:
+        """Did this process just end its session, and has no other?"""
+        when = self._departed.get(pid)
+        return (
+            when is not None
+            and self._clock.now - when < DEATH_NS
+            and all(session.pid != pid for session in self.sessions)
+        )
+
+    def depart(self, session: Session) -> None:
+        self.sessions.discard(session)
+        self.unregister(session.connection)
+        session.connection.close()
+        now = self._clock.now
+        self._departed = {pid: when for pid, when in self._departed.items() if now - when < DEATH_NS}
+        self._departed[session.pid] = now
+
+    # -- what a socket leaves -------------------------------------------------------------------------------------------------
+
+    def remember(self, anchor: Anchor, error: int) -> None:
+        """What ended the connection, should its owner ask (SO_ERROR): through the descriptor all look like ECONNRESET."""
+        self._errors[anchor.sock.id] = error
+        if len(self._errors) > ERRORS_KEPT:
+            self._errors.popitem(last=False)
+
+    def recall(self, number: int) -> int:
+        return self._errors.pop(number, 0)
+
+    def stop(self) -> None:
+        """Let go of everybody; who still has a descriptor gets an error from it."""
+        for anchor in list(self.anchors.values()):
+            anchor.detach()
+        for session in list(self.sessions):
+            self.depart(session)
+        self._listener.close()
+        self._epoll.close()
+        self.path.unlink(missing_ok=True)
+
+
+def raise_descriptor_limit() -> int:
+    """As many descriptors as this process may have (RLIMIT_NOFILE); the new limit."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20

@@ -1,0 +1,136 @@
+"""Anchors of listeners and UDP sockets: messages, one at a time.
+
+The next is put into the descriptor once the last was taken; until then it counts as waiting in the stack, so that backlog and
+SO_RCVBUF mean what they say. Whoever shares the descriptor (after fork, or by SCM_RIGHTS) takes from the same mailbox, each
+message once.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from netemu.runtime.broker.anchor import Anchor, is_taken
+from netemu.runtime.broker.protocol import Accepted, Arrived, Poke
+from netemu.runtime.broker.stream import StreamAnchor
+from netemu.stack.datagram_socket import DatagramSocket
+from netemu.stack.names import shown
+from netemu.stack.sockets import Socket
+from netemu.stack.stream_socket import StreamSocket
+from netemu.tcp.connection import READABLE
+
+if TYPE_CHECKING:
+    from netemu.runtime.broker.broker import Broker
+
+_HANGUP = select.EPOLLHUP | select.EPOLLERR
+RETRY_NS = 50_000_000
+"""When the kernel has too many descriptors under way (ETOOMANYREFS)."""
+
+
+class Mailbox(Anchor):
+    """One message may be under way."""
+
+    __slots__ = ("_full",)
+
+    def __init__(self, broker: Broker, sock: Socket) -> None:
+        self._full = False
+        super().__init__(broker, sock, socket.SOCK_SEQPACKET)
+        sock.on_event = self.on_event
+
+    def on_event(self, sock: Socket, events: int) -> None:
+        if events & READABLE and not self._full:
+            self.fill()
+
+    def ready(self, events: int) -> None:
+        if events & _HANGUP:
+            self.hung_up()
+            return
+        if self._full and is_taken(self.end):
+            self._full = False
+            self.taken()
+        if not self._full:
+            self.fill()
+
+    def fill(self) -> None:
+        """Put the next message in, if there is one."""
+        raise NotImplementedError
+
+    def taken(self) -> None:
+        """The message that was in has been read."""
+        raise NotImplementedError
+
+    def put(self, message: msgspec.Struct, descriptor: socket.socket | None = None) -> None:
+        payload = msgspec.msgpack.encode(message)
+        try:
+            if descriptor is None:
+                self.end.send(payload)
+            else:
+                socket.send_fds(self.end, [payload], [descriptor.fileno()])
+            self._full = True
+        except BrokenPipeError:
+            pass  # nobody will read it; the hang-up is on its way
+        except OSError:
+            self.broker.call_later(RETRY_NS, self._retry)
+
+    def _retry(self) -> None:
+        if not self._full and not self.app_gone:
+            self.fill()
+
+    def hung_up(self) -> None:
+        self.app_gone = True
+        self.broker.close(self)
+
+
+class ListenerAnchor(Mailbox):
+    """Accepted connections arrive as descriptors."""
+
+    __slots__ = ("_offered",)
+    sock: StreamSocket
+    state = "listening"
+
+    def __init__(self, broker: Broker, sock: StreamSocket) -> None:
+        self._offered: StreamAnchor | None = None
+        super().__init__(broker, sock)
+
+    def fill(self) -> None:
+        listener = self.sock.listener
+        if listener is None or not listener.accepted:
+            return
+        child = listener.accepted[0]
+        if self._offered is None or self._offered.sock is not child:
+            self._offered = StreamAnchor(self.broker, child, is_connecting=False)
+        assert child.peer is not None
+        peer = shown(child.family, child.peer[0]), child.peer[1]
+        self.put(Accepted(child.id, child.getsockname(), peer), self._offered.other)
+        if self._full:
+            self._offered.gave_away()
+
+    def taken(self) -> None:
+        if self.sock.listener is not None and self.sock.listener.accepted:
+            self.sock.accept()
+        anchor, self._offered = self._offered, None
+        if anchor is not None:
+            anchor.pid = self.pid  # until the one who has it says who it is
+            anchor.on_event(anchor.sock, READABLE)
+
+
+class DatagramAnchor(Mailbox):
+    """Datagrams arrive as messages."""
+
+    __slots__ = ()
+    sock: DatagramSocket
+    state = "datagram"
+
+    def fill(self) -> None:
+        sock = self.sock
+        if sock.error:
+            self.put(Poke())
+        elif sock.poll() & READABLE:
+            data, address, _ = sock.recvmsg(65535)
+            self.put(Arrived(data, address))
+
+    def taken(self) -> None:
+        pass
