@@ -85,15 +85,10 @@ class Broker:
 
     def serve(self) -> None:
         """Do what the apps ask for and what their descriptors say."""
-        again, self._again = self._again, []
-        for anchor in again:
-            anchor.ready(0)
         watched = self._watched
         for who, events in [(watched.get(fd), events) for fd, events in self._epoll.poll(0, EVENTS)]:
             if who is not None and not (isinstance(who, Anchor) and who.app_gone):
                 who.ready(events)
-        if self._again:
-            self.call_later(0, self.serve)
 
     def ready(self, events: int) -> None:
         """A process wants to attach."""
@@ -123,7 +118,15 @@ class Broker:
 
     def again(self, anchor: Anchor) -> None:
         """There is more to do for it, once the others had their turn."""
+        if not self._again:
+            self.call_later(0, self._go_on)
         self._again.append(anchor)
+
+    def _go_on(self) -> None:
+        again, self._again = self._again, []
+        for anchor in again:
+            if not anchor.app_gone:
+                anchor.ready(0)
 
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> None:
         self._clock.call_later(delay_ns, call)

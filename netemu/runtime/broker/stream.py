@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256 << 10
 """Bytes taken from one app before the others get their turn."""
-FILL = 72 << 10
-"""Bytes that make a descriptor unwritable until its connection is there: more than a quarter of its buffer."""
-PIECES = 64
-"""Received chunks handed to the kernel in one call."""
 PIECES = 64
 """Received chunks handed to the kernel in one call."""
 _HANGUP = select.EPOLLHUP | select.EPOLLERR
@@ -55,13 +51,16 @@ class StreamAnchor(Anchor):
     def __init__(self, broker: Broker, sock: StreamSocket, is_connecting: bool) -> None:
         assert sock.connection is not None
         self._connection: Connection = sock.connection
-        self._fill = FILL if is_connecting else 1
+        self._fill = 2 if is_connecting else 1
         """Bytes at the front of our queue that are no data; one of them once the connection is there."""
         self._half_closed = self._hung_up = self._paused = self._eof_told = self._shut_both = False
         super().__init__(broker, sock, socket.SOCK_STREAM)
         sock.on_event = self.on_event
 
     def prepare(self, other: socket.socket) -> None:
+        """A connection's end is unwritable until the handshake is done: more than a quarter of its buffer is full."""
+        if self._fill > 1:
+            self._fill = other.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) * 5 // 16
         other.sendall(bytes(self._fill))
 
     @property
