@@ -149,7 +149,7 @@ class AttachedSocket(socket.socket):
         """(address, port), and flow and scope behind for IPv6."""
         return (*address, 0, 0) if self.family == socket.AF_INET6 else tuple(address)
 
-    def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:  # type: ignore[override]  # overloads
+    def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         self._check_open()
         if value is None:
             value = bytes(optlen or 0)
@@ -265,13 +265,13 @@ class AttachedSocket(socket.socket):
         self.send(data, flags)
         return None
 
-    def sendto(self, data: Any, *rest: Any) -> int:  # type: ignore[override]  # two signatures, as socket.sendto has
+    def sendto(self, data: Any, *rest: Any) -> int:
         flags, address = (0, rest[0]) if len(rest) == 1 else (rest[0], rest[1])
         if self._state == "datagram":
             return self._send(data, [], flags, _checked(address))
         return self.send(data, flags)
 
-    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:  # type: ignore[override]
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         if self._state == "connected" or self._is_stream():
             try:
                 return super().sendmsg(buffers, ancdata, flags)

@@ -18,8 +18,9 @@ BELOW: dict[str, set[str]] = {
     "capture": {"wire", "tcp"},
     "apps": {"wire", "tcp", "stack", "link", "capture"},
     "runtime": {"wire", "tcp", "stack", "link", "capture", "apps", "tun"},
+    "attached": {"runtime"},
     "sim": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime"},
-    "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "sim", "tun"},
+    "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "attached", "sim", "tun"},
 }
 """Room: the rooms that it may import from, its own and netemu/reasons.py aside. Arrows go down only; the engine of runtime is
 what a simulation runs, and the instance of runtime is what starts apps."""

@@ -250,18 +250,19 @@ class Session:
         return made(anchor)
 
     def setsockopt(self, number: int, level: int, option: int, value: int | bytes) -> None:
-        self._anchor(number).socket.setsockopt(level, option, value)
+        self._anchor(number).sock.setsockopt(level, option, value)
 
     def getsockopt(self, number: int, level: int, option: int, size: int) -> int | bytes:
         if (level, option) == (so.SOL_SOCKET, so.SO_ERROR):
             remembered = self._broker.recall(number)
             if remembered:
                 return remembered
-        return self._anchor(number).socket.getsockopt(level, option)
+        found: int | bytes = self._anchor(number).sock.getsockopt(level, option)
+        return found
 
     def sendmsg(self, number: int, data: bytes, ancillary: list[Any], flags: int, address: list[Any] | None) -> int:
         """One datagram; on the wire, or its errno."""
-        sock = self._anchor(number).socket
+        sock = self._anchor(number).sock
         if not isinstance(sock, DatagramSocket):
             raise error(errno.EPIPE, "the socket is not connected")
         to = None if address is None else (str(address[0]), int(address[1]))
