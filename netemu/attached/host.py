@@ -23,7 +23,7 @@ def attach(app: str | None = None, *, name: str | None = None) -> AttachedHost:
 
     RuntimeFailure, in one line, when there is no such instance or this user may not attach.
     """
-    path = find(name).with_name(SOCKET)
+    path = find(name, SOCKET)
     return attach_at(path, app or Path(os.fspath(Path("/proc/self/comm").read_text().strip() or "app")).name)
 
 

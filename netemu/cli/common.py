@@ -82,6 +82,11 @@ Config = Annotated[
 ]
 NoOffload = Annotated[bool, typer.Option("--no-offload", help="Do without checksum and segmentation offload.")]
 
+Shared = Annotated[
+    bool,
+    typer.Option("--shared", help="Let every user of this machine attach apps, not only the instance's own and root."),
+]
+
 
 def client(name: str | None) -> Client:
     """A client for the instance called ``name``, or for the only one."""

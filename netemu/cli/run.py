@@ -19,6 +19,7 @@ from netemu.cli.common import (
     NoOffload,
     Pcap,
     Seed,
+    Shared,
     TunName,
     python_command,
 )
@@ -38,6 +39,7 @@ def run(
     seed: Seed = None,
     config: Config = None,
     no_offload: NoOffload = False,
+    shared: Shared = False,
     inside: Annotated[bool, typer.Option("--inside", hidden=True)] = False,
 ) -> int:
     """Run a command against the host, in a private network.
@@ -55,7 +57,7 @@ def run(
     """
     from netemu.cli.settings import Settings, build_config, read_file
 
-    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, None, no_offload)
+    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, None, no_offload, shared=shared)
     settings = settings.over(read_file(config)) if config else settings
     if settings.name is None:  # any number of them may run beside each other, each in its own namespace
         settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or "netemu0"

@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
     user: str | None = None
     no_offload: bool = False
     netns: str | None = None
+    shared: bool = False
 
     def over(self, other: Settings) -> Settings:
         """These settings, and the other's where these say nothing."""
@@ -82,6 +83,7 @@ def build_config(settings: Settings) -> InstanceConfig:
         user=settings.user,
         offload=not settings.no_offload,
         netns=_netns(settings.netns),
+        shared=settings.shared,
     )
 
 

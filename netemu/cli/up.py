@@ -19,6 +19,7 @@ from netemu.cli.common import (
     NoOffload,
     Pcap,
     Seed,
+    Shared,
     TunName,
 )
 
@@ -44,6 +45,7 @@ def up(
         ),
     ] = None,
     no_offload: NoOffload = False,
+    shared: Shared = False,
     netns: Annotated[
         str | None, typer.Option("--netns", metavar="NAME", help="Put the TUN into this named network namespace.")
     ] = None,
@@ -69,7 +71,7 @@ def up(
     """
     from netemu.cli.settings import Settings, build_config, read_file
 
-    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns)
+    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns, shared)
     checked = build_config(settings.over(read_file(config)) if config else settings)
     if detach:
         return run_detached(checked)

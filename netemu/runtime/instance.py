@@ -56,8 +56,8 @@ class Instance:
     def _set_up(self, undo: contextlib.ExitStack) -> None:
         config = self.config
         target = target_user(config.user)
-        ids = (target.uid, target.gid) if target else (None, None)
-        self.directory: InstanceDirectory = claim(config.name, *ids)
+        uid, gid = (target.uid, target.gid) if target else (None, None)
+        self.directory: InstanceDirectory = claim(config.name, uid, gid, shared=config.shared)
         undo.callback(self.directory.release)
         self.tun = Tun(config.tun, mtu=config.mtu, offload=config.offload, netns=config.netns)
         undo.callback(self.tun.close)

@@ -12,6 +12,7 @@ ends, so what a kill -9 leaves is told from a living instance without a doubt, a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -61,8 +62,10 @@ class InstanceDirectory:
         self._lock = -1
 
 
-def claim(name: str, uid: int | None = None, gid: int | None = None) -> InstanceDirectory:
+def claim(name: str, uid: int | None = None, gid: int | None = None, *, shared: bool = False) -> InstanceDirectory:
     """Make the directory for a new instance that is to run as ``uid``, ``gid``; ourselves when None.
+
+    ``shared``: others may look into it (what each file allows is its own business).
 
     Raises RuntimeFailure when the name is taken or no directory can be made.
     """
@@ -74,6 +77,8 @@ def claim(name: str, uid: int | None = None, gid: int | None = None) -> Instance
     if len(os.fsencode(path / SOCKET)) > LONGEST_SOCKET_PATH:
         raise RuntimeFailure(f"{path}: too long for a unix socket; set NETEMU_DIR to a shorter directory")
     directory = InstanceDirectory(path, _lock(path, owner))
+    for passed in (path.parent, path) if shared else ():
+        passed.chmod(0o755)
     for leftover in (SOCKET, INFO, LOG):
         (path / leftover).unlink(missing_ok=True)
     directory.write_info(b'{"name": "%s", "pid": %d}\n' % (name.encode(), os.getpid()))
@@ -106,23 +111,23 @@ def _lock(path: Path, owner: tuple[int, int]) -> int:
         os.close(lock)
 
 
-def find(name: str | None = None) -> Path:
-    """The control socket of the instance called ``name``; without one, of the only one that runs."""
+def find(name: str | None = None, file: str = SOCKET) -> Path:
+    """The socket ``file`` of the instance called ``name``; without one, of the only one that runs."""
     name = name or os.environ.get("NETEMU_NAME") or None
     if name is not None:
-        return _find_named(check_name(name))
-    found = running()
+        return _find_named(check_name(name), file)
+    found = running(file)
     if len(found) == 1:
-        return found[0] / SOCKET
+        return found[0] / file
     if found:
         names = ", ".join(path.name for path in found)
         raise RuntimeFailure(f"{len(found)} instances are running ({names}): choose one with --name")
     raise RuntimeFailure("no instance is running: start one with `sudo netemu up`")
 
 
-def running() -> list[Path]:
+def running(file: str = SOCKET) -> list[Path]:
     """The directories of the instances that we may talk to, by name."""
-    found = [path for base in search_bases() for path in _children(base) if _answers(path / SOCKET)]
+    found = [path for base in search_bases() for path in _children(base) if _answers(path / file)]
     return sorted(found, key=lambda path: path.name)
 
 
@@ -133,12 +138,12 @@ def own_base() -> Path:
 
 
 def search_bases() -> list[Path]:
-    """Where instances that concern us may be: our own, and those that root started for us; root sees everybody's."""
+    """Where instances that concern us may be: our own, those that root started for us, and what others share."""
     uid = os.geteuid()
     if os.environ.get("NETEMU_DIR"):
         return [Path(os.environ["NETEMU_DIR"])]  # what others run does not concern who set this: a test, `netemu run`
     bases = [RUN]
-    bases.extend([path for path in _children(RUN) if path.name.isdecimal()] if uid == 0 else [RUN / str(uid)])
+    bases.extend(path for path in _children(RUN) if path.name.isdecimal() and _may_enter(path, uid))
     if os.environ.get("XDG_RUNTIME_DIR"):
         bases.append(Path(os.environ["XDG_RUNTIME_DIR"]) / "netemu")
     if _is_private(_temporary(uid)):  # /tmp is everybody's: what somebody else made there is not ours to trust
@@ -146,9 +151,9 @@ def search_bases() -> list[Path]:
     return bases
 
 
-def _find_named(name: str) -> Path:
+def _find_named(name: str, file: str) -> Path:
     for base in search_bases():
-        path = base / name / SOCKET
+        path = base / name / file
         try:
             if _answers(path, strict=True):
                 return path
@@ -169,8 +174,8 @@ def _answers(path: Path, strict: bool = False) -> bool:
             if strict:
                 raise
             return False
-        except OSError:
-            return False
+        except OSError as problem:
+            return problem.errno == errno.EPROTOTYPE  # somebody listens, on a socket of another kind (attach.sock)
     return True
 
 
@@ -219,6 +224,11 @@ def _make(path: Path, owner: tuple[int, int]) -> None:
 
 def _temporary(uid: int) -> Path:
     return Path(f"/tmp/netemu-{uid}")
+
+
+def _may_enter(path: Path, uid: int) -> bool:
+    """Ours, or shared with everybody."""
+    return uid == 0 or path.name == str(uid) or bool(path.stat().st_mode & 0o001)
 
 
 def _is_private(path: Path) -> bool:

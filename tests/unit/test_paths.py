@@ -30,8 +30,10 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def instance(name: str, **owner: int) -> Iterator[paths.InstanceDirectory]:
-    directory = paths.claim(name, **owner)
+def instance(
+    name: str, uid: int | None = None, gid: int | None = None, *, shared: bool = False
+) -> Iterator[paths.InstanceDirectory]:
+    directory = paths.claim(name, uid, gid, shared=shared)
     with closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(directory.socket))
         listener.listen()
@@ -100,6 +102,15 @@ def test_what_a_kill_left_is_taken_over() -> None:
     with instance("a") as directory:
         assert paths.find() == directory.socket
         assert not directory.log.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_shared_one_is_found_by_everybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NETEMU_DIR")
+    with instance("a", uid=12345, gid=12345, shared=True) as directory:
+        assert stat.S_IMODE(directory.path.stat().st_mode) == 0o755
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        assert paths.find() == directory.socket
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
