@@ -45,14 +45,17 @@ class Mailbox(Anchor):
             self.fill()
 
     def ready(self, events: int) -> None:
+        self.settle()
         if events & _HANGUP:
             self.hung_up()
-            return
-        if self._full and is_taken(self.end):
+        elif not self._full:
+            self.fill()
+
+    def settle(self) -> None:
+        """Was the message that was in taken? Not if the descriptor was closed over it: the kernel tells by ECONNRESET."""
+        if self._full and is_taken(self.end) and not self.end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._full = False
             self.taken()
-        if not self._full:
-            self.fill()
 
     def fill(self) -> None:
         """Put the next message in, if there is one."""

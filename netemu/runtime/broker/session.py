@@ -242,6 +242,8 @@ class Session:
             if how == so.SHUT_RDWR:
                 anchor.shut_both()
             return made(anchor)
+        if isinstance(anchor, ListenerAnchor):
+            anchor.settle()  # what was accepted until now stays
         assert isinstance(anchor.sock, StreamSocket | DatagramSocket)
         anchor.sock.shutdown(how)
         if isinstance(anchor, ListenerAnchor) and not anchor.sock.is_listening:
