@@ -80,6 +80,22 @@ Config = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE.toml", help="Read options from a file: its keys are their long names."),
 ]
+Flavour = Annotated[
+    str | None,
+    typer.Option(
+        "--flavour",
+        metavar="NAME",
+        help="Whose rules of bind, listen and delivery: linux, freebsd, macos, windows or classic [default: linux].",
+    ),
+]
+Sysctl = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sysctl",
+        metavar="NAME=VALUE",
+        help="A setting of the stack under Linux' name, such as net.ipv4.tcp_migrate_req=1; repeat for more.",
+    ),
+]
 NoOffload = Annotated[bool, typer.Option("--no-offload", help="Do without checksum and segmentation offload.")]
 
 Shared = Annotated[

@@ -12,6 +12,7 @@ from netemu.cli.common import (
     Addr,
     App,
     Config,
+    Flavour,
     HostAddr,
     Mtu,
     Name,
@@ -20,6 +21,7 @@ from netemu.cli.common import (
     Pcap,
     Seed,
     Shared,
+    Sysctl,
     TunName,
     python_command,
 )
@@ -37,6 +39,8 @@ def run(
     no_apps: NoApps = False,
     pcap: Pcap = None,
     seed: Seed = None,
+    flavour: Flavour = None,
+    sysctl: Sysctl = None,
     config: Config = None,
     no_offload: NoOffload = False,
     shared: Shared = False,
@@ -57,7 +61,22 @@ def run(
     """
     from netemu.cli.settings import Settings, build_config, read_file
 
-    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, None, no_offload, shared=shared)
+    settings = Settings(
+        name,
+        tun,
+        mtu,
+        addr,
+        host_addr,
+        app,
+        no_apps,
+        pcap,
+        seed,
+        None,
+        no_offload,
+        shared=shared,
+        flavour=flavour,
+        sysctl=sysctl,
+    )
     settings = settings.over(read_file(config)) if config else settings
     if settings.name is None:  # any number of them may run beside each other, each in its own namespace
         settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or "netemu0"

@@ -14,12 +14,16 @@ from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.messages import InstanceConfig
 from netemu.runtime.paths import check_name
 from netemu.runtime.privileges import target_user
+from netemu.stack.flavours import FLAVOURS
+from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure
+from netemu.tcp.config import Config
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 
 DEFAULT_NAME = "netemu0"
 DEFAULT_MTU = 1500
+DEFAULT_FLAVOUR = "linux"
 DEFAULT_ADDRESSES = ("198.18.0.2", "2001:2::2")
 DEFAULT_HOST_ADDRESSES = ("198.18.0.1/24", "2001:2::1/64")
 MTU_RANGE = range(576, 65536)
@@ -44,6 +48,8 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
     no_offload: bool = False
     netns: str | None = None
     shared: bool = False
+    flavour: str | None = None
+    sysctl: list[str] | None = None
 
     def over(self, other: Settings) -> Settings:
         """These settings, and the other's where these say nothing."""
@@ -84,6 +90,8 @@ def build_config(settings: Settings) -> InstanceConfig:
         offload=not settings.no_offload,
         netns=_netns(settings.netns),
         shared=settings.shared,
+        flavour=_flavour(settings.flavour or DEFAULT_FLAVOUR),
+        sysctl=_sysctl(settings.sysctl or []),
     )
 
 
@@ -180,6 +188,32 @@ def _seed(seed: int | None) -> int | None:
     if seed is not None and seed not in SEED_RANGE:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2**64 - 1")
     return seed
+
+
+def _flavour(name: str) -> str:
+    if name not in FLAVOURS:
+        raise UsageError(f"--flavour {name}: give one of {', '.join(FLAVOURS)}")
+    return name
+
+
+def _sysctl(texts: list[str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals:
+            raise UsageError(f"--sysctl {text}: give NAME=VALUE, such as net.ipv4.tcp_migrate_req=1")
+        try:
+            configure(Config(), {name: value})
+        except KeyError:
+            raise UsageError(
+                f"--sysctl {name}: not known; known: {', '.join(sorted([*SETTINGS, PORT_RANGE]))}"
+            ) from None
+        except ValueError:
+            wanted = "two port numbers, such as '32768 60999'" if name == PORT_RANGE else "a number"
+            raise UsageError(f"--sysctl {text}: give {wanted}") from None
+        chosen[name] = value.strip()
+    return chosen
 
 
 def _netns(name: str | None) -> str | None:

@@ -12,6 +12,7 @@ from netemu.cli.common import (
     Addr,
     App,
     Config,
+    Flavour,
     HostAddr,
     Mtu,
     Name,
@@ -20,6 +21,7 @@ from netemu.cli.common import (
     Pcap,
     Seed,
     Shared,
+    Sysctl,
     TunName,
 )
 
@@ -37,6 +39,8 @@ def up(
     no_apps: NoApps = False,
     pcap: Pcap = None,
     seed: Seed = None,
+    flavour: Flavour = None,
+    sysctl: Sysctl = None,
     config: Config = None,
     user: Annotated[
         str | None,
@@ -71,7 +75,9 @@ def up(
     """
     from netemu.cli.settings import Settings, build_config, read_file
 
-    settings = Settings(name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns, shared)
+    settings = Settings(
+        name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns, shared, flavour, sysctl
+    )
     checked = build_config(settings.over(read_file(config)) if config else settings)
     if detach:
         return run_detached(checked)
@@ -135,8 +141,9 @@ def log_path(status: Status) -> str:
 def welcome(status: Status) -> str:
     """What to type next, on one screen."""
     name = "" if status.name == "netemu0" else f" --name {status.name}"
+    rules = "" if status.flavour == "linux" else f", flavour {status.flavour}"
     lines = [
-        f"netemu {status.version} is up on {status.tun}: {' and '.join(status.addresses)} (pid {status.pid}).",
+        f"netemu {status.version} is up on {status.tun}: {' and '.join(status.addresses)} (pid {status.pid}{rules}).",
         "In another terminal:",
         "",
         *(f"  {command:<38} {what}".rstrip() for command, what in suggestions(status)),

@@ -69,7 +69,13 @@ class Instance:
             undo.callback(capture.close)
         self.started = time.time()
         self.host = Host(
-            _with_prefixes(config), mtu=config.mtu, seed=config.seed, offload=self.tun.offload, device=self.tun.name
+            _with_prefixes(config),
+            mtu=config.mtu,
+            seed=config.seed,
+            offload=self.tun.offload,
+            device=self.tun.name,
+            flavour=config.flavour,
+            sysctl=config.sysctl,
         )
         self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
         self.engine.now = self.host.now = time.monotonic_ns()
@@ -167,6 +173,7 @@ class Instance:
                 AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"])
                 for spec, app in self._apps
             ],
+            flavour=self.config.flavour,
             directory=os.fspath(self.directory.path),
         )
 

@@ -42,6 +42,8 @@ class InstanceConfig(msgspec.Struct, frozen=True):
     """Every user of the machine may attach apps, not only its own and root."""
     netns: str | None = None
     """A named network namespace for the TUN; None: the one we are in."""
+    flavour: str = "linux"
+    sysctl: dict[str, str] = {}
 
 
 class AppRow(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Status(msgspec.Struct, frozen=True):
     started: float
     """Seconds since the epoch."""
     apps: list[AppRow]
+    flavour: str = "linux"
+    """Whose rules of bind, listen and delivery."""
     directory: str = ""
     """Where its control socket is, and its log when it was started with --detach."""
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.stack.demux import flow_key
-from netemu.stack.listener import Listener
+from netemu.stack.groups import Choice
+from netemu.stack.holders import Remains
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_for
 from netemu.stack.output import Template
 from netemu.stack.ports import Ports
@@ -60,7 +61,7 @@ class Connections:
         self._secret = host.random.randbytes(16)
         self._table = host.table
         self._by_flow = host.table.connections
-        self.ports = Ports(host.random)
+        self.ports = Ports(host)
         self._ready: deque[Connection | TimeWait] = deque()
         """Those that may have something to send, each once (``queued``)."""
         self.timers: list[tuple[int, int, Connection | TimeWait]] = []
@@ -132,9 +133,9 @@ class Connections:
         flow = ip.src + ip.dst + bytes(data[ip.start : ip.start + 4])
         c = self._by_flow.get(flow)
         if c is None:
-            return self._no_connection(ip, segment, flow, now)
+            return self._no_connection(ip, segment, data, flow, now)
         if isinstance(c, TimeWait):
-            return self._to_time_waiting(c, segment, ip, flow, now)
+            return self._to_time_waiting(c, segment, ip, data, flow, now)
         return self._to_connection(c, segment, now)
 
     def _to_connection(self, c: Connection, segment: Segment, now: int) -> Reason:
@@ -152,12 +153,13 @@ class Connections:
             self._ready.append(c)
         return reason
 
-    def _to_time_waiting(self, c: TimeWait, segment: Segment, ip: IpPacket, flow: bytes, now: int) -> Reason:
+    def _to_time_waiting(
+        self, c: TimeWait, segment: Segment, ip: IpPacket, data: Buffer, flow: bytes, now: int
+    ) -> Reason:
         self._host.matched = c.owner
         if c.may_reopen(segment):
-            found = self._table.find_listener(
-                ip.dst, int.from_bytes(flow[-2:], "big"), flow, self._host.device_of(ip.dst)
-            )
+            port, device = int.from_bytes(flow[-2:], "big"), self._host.device_of(ip.dst)
+            found = self._table.choose_listener(ip.dst, port, flow, device, data, _payload(ip, data))
             if found is not None:
                 self._forget(c)
                 return self._syn_to_listener(*found, ip, segment, flow, now, c)
@@ -168,27 +170,28 @@ class Connections:
             self._enqueue(c)
         return reason
 
-    def _no_connection(self, ip: IpPacket, segment: Segment, flow: bytes, now: int) -> Reason:
+    def _no_connection(self, ip: IpPacket, segment: Segment, data: Buffer, flow: bytes, now: int) -> Reason:
         """LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
         port, device = int.from_bytes(flow[-2:], "big"), self._host.device_of(ip.dst)
-        found = self._table.find_listener(ip.dst, port, flow, device)
         flags = segment.flags
+        opens = flags & (ACK | SYN | RST) == SYN
+        found = self._table.choose_listener(ip.dst, port, flow, device, data, _payload(ip, data), not opens)
         if found is None:
             if not flags & RST:
                 self._send_reset(ip, segment, flow, Reset.NO_SOCKET)
             return self._table.why_nobody(ip.dst, port, device)
-        self._host.matched = found[0].socket
+        self._host.matched = found[0].member
         if flags & RST:
             return Drop.LISTEN_RST
         if flags & ACK:
             self._send_reset(ip, segment, flow, Reset.LISTEN_ACK)
-        if flags & (ACK | SYN) != SYN:
+        if not opens:
             return Drop.LISTEN_NOT_SYN
         return self._syn_to_listener(*found, ip, segment, flow, now)
 
     def _syn_to_listener(
         self,
-        listener: Listener,
+        choice: Choice,
         match: Match,
         ip: IpPacket,
         segment: Segment,
@@ -196,16 +199,20 @@ class Connections:
         now: int,
         before: TimeWait | None = None,
     ) -> Reason:
-        self._host.matched = listener.socket
+        socket = choice.member
+        assert isinstance(socket, StreamSocket)
+        assert socket.listener is not None
+        listener = socket.listener
+        self._host.matched = socket
         if not int.from_bytes(flow[-4:-2], "big"):
             return Drop.BAD_TCP_HEADER  # port 0: no socket could be addressed there
         if listener.accept_queue_full:
             return Drop.ACCEPT_QUEUE_FULL
         if listener.syn_queue_full:
             return Drop.SYN_QUEUE_FULL
-        c = self._new(ip.dst, ip.src, flow, listener.socket, now, before)
-        listener.socket.apply_options(c)
-        c.owner = listener.socket
+        c = self._new(ip.dst, ip.src, flow, socket, now, before)
+        socket.apply_options(c)
+        c.owner = socket
         c.may_establish = listener.may_establish
         listener.half_open.add(c)
         c.open_passive(segment, now)
@@ -330,10 +337,13 @@ class Connections:
             raise error(errno.ENETUNREACH, "the socket is bound to an address of the other family")
         laddr = MAPPED + local if socket.is_ipv6 and len(local) == 4 else local
         if socket.name is None:
-            lport = self.ports.ephemeral(
-                lambda p: self.ports.is_free(p) and flow_key(remote, local, port, p) not in self._by_flow
+            lport = self.ports.for_connect(
+                socket,
+                local + remote + port.to_bytes(2, "big"),
+                lambda p: flow_key(remote, local, port, p) not in self._by_flow,
             )
             socket.take_name(laddr, name_for(socket, laddr, lport))
+            socket.port_by_connect = True
             self.ports.hold(socket, lport)
         flow = flow_key(remote, local, port, socket.lport)
         known = self._by_flow.get(flow)
@@ -423,6 +433,7 @@ class Connections:
         if self._by_flow.get(c.flow) is not c:
             return
         waiting = TimeWait(c, self._host.now)
+        self._keep_port(waiting)
         self._by_flow[c.flow] = waiting
         self._push(waiting.expires, waiting)
         c.close_reason = Close.NORMAL
@@ -434,8 +445,16 @@ class Connections:
         if waiting.ack_now:
             self._enqueue(waiting)
 
+    def _keep_port(self, waiting: TimeWait) -> None:
+        owner = waiting.owner
+        if isinstance(owner, StreamSocket) and owner.connection is not None and owner.name is not None:
+            waiting.holds = Remains(owner)
+            self.ports.hold(waiting.holds, owner.name.port)
+
     def _forget(self, waiting: TimeWait) -> None:
         waiting.ended = True
+        if isinstance(waiting.holds, Remains):
+            self.ports.release(waiting.holds, int.from_bytes(waiting.flow[-2:], "big"))
         if self._by_flow.get(waiting.flow) is waiting:
             del self._by_flow[waiting.flow]
 
@@ -454,6 +473,11 @@ class Connections:
                 c.orphan = True
                 c.abort(Reset.SHUTDOWN, Close.SHUTDOWN)
                 self.wake(c)
+
+
+def _payload(ip: IpPacket, data: Buffer) -> int:
+    """Where a segment's payload begins."""
+    return ip.start + (data[ip.start + 12] >> 4) * 4
 
 
 def _checksums_are_right(data: Buffer, start: int, flow: bytes) -> bool:

@@ -17,6 +17,7 @@ from netemu.stack import constants as so
 from netemu.stack.connections import Connections
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.demux import SocketTable
+from netemu.stack.flavours import flavour_of
 from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
 from netemu.stack.output import fragments
@@ -57,14 +58,16 @@ class Host:
         *,
         mtu: int = 1500,
         seed: int | None = None,
-        sysctl: Mapping[str, int] | None = None,
+        sysctl: Mapping[str, int | str | tuple[int, int]] | None = None,
         offload: bool = False,
         device: str = "netemu0",
+        flavour: str = "linux",
         config: Config | None = None,
     ) -> None:
         """``addresses``: '198.18.0.2', with or without a prefix length. ``offload``: may emit super-packets.
 
         ``device`` is what sockets know the wire by (SO_BINDTODEVICE, IP_PKTINFO); beside it there is lo.
+        ``flavour``: whose rules of binding and of finding a socket it follows (netemu.stack.flavours).
         """
         self.random = Random(seed)
         interfaces = [ip_interface(a) for a in addresses]
@@ -79,7 +82,8 @@ class Host:
         """Their names, with the ifindex of each."""
         self.mtu = mtu
         self.config = configure(config or Config(), sysctl or {})
-        self.table = SocketTable(self.random.randbytes(16))
+        self.flavour = flavour_of(flavour)
+        self.table = SocketTable(self.random.randbytes(16), self.flavour)
         self.udp = Udp(self)
         self.icmp = Icmp(self)
         self.tcp = Connections(self, offload)

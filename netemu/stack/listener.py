@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from netemu.stack.names import Name
+from netemu.tcp.connection import READABLE
 
 if TYPE_CHECKING:
+    from netemu.stack.groups import Group
     from netemu.stack.stream_socket import StreamSocket
     from netemu.tcp.connection import Connection
 
@@ -40,5 +42,27 @@ class Listener:
     def syn_queue_full(self) -> bool:
         return len(self.half_open) > self.backlog
 
+    def migrate(self, group: Group) -> None:
+        """Hand all that waits to the members of ``group``, each by its hash, as tcp_migrate_req has it (facts T9)."""
+        secret = self.socket.host.table.secret
+        for c in sorted(self.half_open, key=lambda c: c.flow):
+            heir = _heir(group, secret, c.flow)
+            heir.half_open.add(c)
+            c.owner, c.may_establish = heir.socket, heir.may_establish
+        self.half_open.clear()
+        while self.accepted:
+            child = self.accepted.popleft()
+            flow = child.connection.flow if child.connection is not None else b""
+            heir = _heir(group, secret, flow)
+            child.app, child.uid = heir.socket.app, heir.socket.uid
+            heir.accepted.append(child)
+            child.host.notify(heir.socket, READABLE)
+
     def may_establish(self) -> bool:
         return not self.accept_queue_full
+
+
+def _heir(group: Group, secret: bytes, flow: bytes) -> Listener:
+    listener = cast("StreamSocket", group.by_hash(secret, flow).member).listener
+    assert listener is not None
+    return listener

@@ -1,81 +1,168 @@
-"""Who may bind where: Linux' rules for SO_REUSEADDR and SO_REUSEPORT, and ephemeral ports (RFC 6056)."""
+"""The ports of one protocol: who holds them, who may have them, and ephemeral ones (RFC 6056). The rules are the flavour's."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from random import Random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from hashlib import blake2s
+from itertools import chain, count
+from typing import TYPE_CHECKING, NamedTuple
 
-from netemu.stack.names import Name, name_for
+from netemu.stack.names import ANY, Name, name_for
 
 if TYPE_CHECKING:
+    from netemu.stack.holders import Holder
+    from netemu.stack.host import Host
     from netemu.stack.sockets import Socket
 
-EPHEMERAL = (32768, 60999)  # net.ipv4.ip_local_port_range
-UNPRIVILEGED = 1024  # net.ipv4.ip_unprivileged_port_start
+PERTURBATIONS = 1024
+"""Counters of RFC 6056 3.3.4, so that two runs of destinations seldom push each other on."""
+
+
+class Trusted(NamedTuple):
+    """A user and a name: whoever has SO_REUSEPORT and fits is let in without a look at the others."""
+
+    uid: int
+    name: Name
+    is_ipv6: bool
+    strict: bool
+    """The name counts too, since not all who hold the port belong to the group."""
+
+    def includes(self, other: Name, is_ipv6: bool) -> bool:
+        """Is this name the other's, or a wildcard over it?"""
+        if not self.is_ipv6 and not is_ipv6:
+            return self.name.v4 in (ANY, other.v4)
+        if self.name.v6 == ANY:
+            return other.v6 is not None or self.name.v4 is not None
+        return (self.name.v4, self.name.v6) == (other.v4, other.v6) or (other.v6 is None and self.name.v4 == ANY)
+
+
+class Port:
+    """One port: who holds it, and what Linux remembers of those who bound it (``all_reuseaddr``, ``reuseport``)."""
+
+    __slots__ = ("all_reuseaddr", "by_connect", "holders", "reuseport")
+
+    def __init__(self) -> None:
+        self.holders: dict[Holder, None] = {}
+        self.by_connect = 0
+        """How many of them got it by connecting."""
+        self.all_reuseaddr = False
+        self.reuseport: Trusted | None = None
+
+    def remember(self, socket: Holder, name: Name, listening: bool) -> None:
+        """``socket`` is let in (facts T6)."""
+        reuse = socket.reuseaddr and not listening
+        first = not self.holders
+        self.all_reuseaddr = reuse and (first or self.all_reuseaddr)
+        if not socket.reuseport:
+            self.reuseport = None
+            return
+        known = self.reuseport
+        fits = known is not None and known.uid == socket.uid
+        if known is None or not fits or (known.strict and not known.includes(name, socket.is_ipv6)):
+            self.reuseport = Trusted(socket.uid, name, socket.is_ipv6, not first)
 
 
 class Ports:
-    """The bound ports of one protocol and the sockets that hold them, those that a listener accepted included."""
+    """The bound ports of one protocol and those who hold them: sockets, those that a listener accepted too, and TIME-WAIT."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self._holders: dict[int, dict[Socket, None]] = {}
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._random = host.random
+        self._ports: dict[int, Port] = {}
+        self._secret = host.random.randbytes(16)
+        self._perturbation = [0] * PERTURBATIONS
+        self._order = count(1)
 
     def bind(self, socket: Socket, address: bytes, port: int) -> None:
         """Give ``socket`` the name (address, port), port 0 for one that is free; EADDRINUSE."""
-        if not port:
-            wanted = name_for(socket, address, 0)
-            port = self.ephemeral(lambda p: not any(_overlap(s, wanted) for s in self._holders.get(p, ())))
+        if port:
+            self.check(socket, name_for(socket, address, port), False)
+        else:
+            port = self._free_port(socket, name_for(socket, address, 0))
         name = name_for(socket, address, port)
-        other = self.conflict(socket, name)
-        if other is not None:
-            raise OSError(errno.EADDRINUSE, f"port {port} is held by s{other.id} of app {other.app or '-'}")
+        self._port(port).remember(socket, name, False)
         self.hold(socket, port)
+        socket.bind_order = next(self._order)
         socket.take_name(address, name)
 
-    def hold(self, socket: Socket, port: int) -> None:
-        self._holders.setdefault(port, {})[socket] = None
+    def check(self, socket: Socket, name: Name, listening: bool) -> None:
+        """May ``socket`` hold ``name``, or listen there? EADDRINUSE (where the flavour has it so: EACCES)."""
+        flavour, known = self._host.flavour, self._ports.get(name.port)
+        if known is None or flavour.trusts(known, socket, name, listening):
+            return
+        for other in known.holders:
+            if other is not socket and _overlap(other, name):
+                number = flavour.refuses(socket, name, other, listening)
+                if number:
+                    raise OSError(number, f"port {name.port} is held by s{other.id} of app {other.app or '-'}")
 
-    def release(self, socket: Socket, port: int) -> None:
-        holders = self._holders.get(port)
-        if holders is not None:
-            holders.pop(socket, None)
-            if not holders:
-                del self._holders[port]
+    def listen(self, socket: Socket) -> None:
+        """``socket``, which is bound, wants to listen: the check once more (facts T1)."""
+        assert socket.name is not None
+        if self._host.flavour.checks_at_listen:
+            self.check(socket, socket.name, True)
+            self._port(socket.lport).remember(socket, socket.name, True)
 
-    def conflict(self, socket: Socket, name: Name) -> Socket | None:
-        """A socket that keeps ``socket`` from holding ``name`` (or from listening there), or None.
+    def hold(self, holder: Holder, port: int) -> None:
+        known = self._port(port)
+        known.holders[holder] = None
+        known.by_connect += holder.port_by_connect
 
-        Two sockets on overlapping names get along when both have SO_REUSEPORT and one owner, or both have SO_REUSEADDR and
-        the other one does not listen (facts T1 to T5).
-        """
-        for other in self._holders.get(name.port, ()):
-            if other is socket or not _overlap(other, name):
-                continue
-            if socket.reuseport and other.reuseport and socket.uid == other.uid:
-                continue
-            if socket.reuseaddr and other.reuseaddr and not other.is_listening:
-                continue
-            return other
-        return None
+    def release(self, holder: Holder, port: int) -> None:
+        known = self._ports.get(port)
+        if known is None or holder not in known.holders:
+            return
+        del known.holders[holder]
+        known.by_connect -= holder.port_by_connect
+        if not known.holders:
+            del self._ports[port]
+        elif known.by_connect == len(known.holders):
+            known.all_reuseaddr, known.reuseport = False, None
 
-    def ephemeral(self, usable: Callable[[int], bool]) -> int:
-        """A port for which ``usable`` holds, from a random start (RFC 6056 3.3.1); EADDRINUSE when there is none."""
-        low, high = EPHEMERAL
-        count = high - low + 1
-        start = self._random.randrange(count)
-        for step in range(count):
-            port = low + (start + step) % count
-            if usable(port):
-                return port
+    def _port(self, port: int) -> Port:
+        return self._ports.get(port) or self._ports.setdefault(port, Port())
+
+    # -- ephemeral ports --------------------------------------------------------------------------------------------------
+
+    def _free_port(self, socket: Socket, wanted: Name) -> int:
+        """A port for bind(0), from a random start (RFC 6056 3.3.1); EADDRINUSE when there is none."""
+        low, high = socket.local_ports
+        start = self._random.randrange(high - low + 1)
+        for relaxed in (False, True) if self._host.config.autobind_reuse else (False,):
+            for port in _round(low, high, start):
+                if self._is_free(socket, wanted, port, relaxed):
+                    return port
         raise OSError(errno.EADDRINUSE, "all ephemeral ports are taken")
 
-    def is_free(self, port: int) -> bool:
-        """May a socket that connects have this port? It may share it with others that got it by connecting (facts T10)."""
-        return all(s.port_by_connect for s in self._holders.get(port, ()))
+    def _is_free(self, socket: Socket, wanted: Name, port: int, relaxed: bool) -> bool:
+        known, flavour = self._ports.get(port), self._host.flavour
+        return known is None or all(
+            flavour.is_free(socket, wanted, other, relaxed) for other in known.holders if _overlap(other, wanted)
+        )
+
+    def for_connect(self, socket: Socket, ends: bytes, is_unique: Callable[[int], bool]) -> int:
+        """A port for a connection between ``ends`` (addresses and the peer's port), by double hash (RFC 6056 3.3.4).
+
+        It may share one with others that got it by connecting, when ``is_unique`` (facts T10); EADDRNOTAVAIL.
+        """
+        low, high = socket.local_ports
+        hash_ = int.from_bytes(blake2s(ends, key=self._secret, digest_size=8).digest(), "big")
+        at = hash_ % PERTURBATIONS
+        start = (hash_ >> 32) + self._perturbation[at]
+        for tried, port in enumerate(_round(low, high, start)):
+            known = self._ports.get(port)
+            if (known is None or known.by_connect == len(known.holders)) and is_unique(port):
+                self._perturbation[at] += tried + 1
+                return port
+        raise OSError(errno.EADDRNOTAVAIL, "all ephemeral ports are taken")
 
 
-def _overlap(socket: Socket, name: Name) -> bool:
-    return socket.name is not None and socket.name.overlaps(name)
+def _round(low: int, high: int, start: int) -> Iterator[int]:
+    """All from ``low`` to ``high``, beginning somewhere."""
+    first = low + start % (high - low + 1)
+    return chain(range(first, high + 1), range(low, first))
+
+
+def _overlap(holder: Holder, name: Name) -> bool:
+    return holder.name is not None and holder.name.overlaps(name)

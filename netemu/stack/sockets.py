@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from netemu.stack import constants as so
-from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, shown
-from netemu.stack.ports import UNPRIVILEGED
+from netemu.stack.groups import Group
+from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, name_for, shown
+from netemu.stack.selectors import Arrival, selector_of
 from netemu.wire.ip import LOOPBACK, is_impossible_source, is_multicast, parse_address
 
 if TYPE_CHECKING:
@@ -42,17 +43,21 @@ class Socket:
 
     __slots__ = (
         "app",
+        "bind_order",
         "bound",
         "closed",
         "device",
         "events",
+        "exclusive",
         "family",
+        "group",
         "host",
         "id",
         "is_ipv6",
         "laddr",
         "lport",
         "name",
+        "no_port",
         "notified",
         "on_event",
         "peer",
@@ -60,15 +65,17 @@ class Socket:
         "port_by_bind",
         "port_by_connect",
         "program",
+        "port_range",
         "reuseaddr",
         "reuseport",
+        "reuseport_lb",
         "tos",
         "ttl",
         "uid",
         "v6only",
     )
     is_stream: bool
-    is_listening = False
+    is_listening = in_time_wait = False
 
     def __init__(self, host: Host, family: int, app: str, uid: int) -> None:
         if family not in (so.AF_INET, so.AF_INET6):
@@ -94,7 +101,13 @@ class Socket:
         self.peer: tuple[bytes, int] | None = None
         self.device = ""
         """The only device that it hears, and speaks by (SO_BINDTODEVICE); empty: any."""
-        self.reuseaddr = self.reuseport = self.v6only = False
+        self.reuseaddr = self.reuseport = self.reuseport_lb = self.exclusive = self.v6only = False
+        self.group: Group | None = None
+        """Those that it shares what comes with, or a selector for a group that it has not joined yet."""
+        self.bind_order = 0
+        """When it was bound: larger is later."""
+        self.no_port, self.port_range = False, (0, 0)
+        """IP_BIND_ADDRESS_NO_PORT, IP_LOCAL_PORT_RANGE."""
         self.ttl, self.tos = 64, 0
         self.on_event: OnEvent | None = None
         self.events = 0
@@ -165,10 +178,15 @@ class Socket:
         any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
         if not any_or_group and not self.host.is_local(local):
             raise error(errno.EADDRNOTAVAIL, f"{address[0]} is not an address of this host")
-        if 0 < port < UNPRIVILEGED and self.uid:
-            raise error(errno.EACCES, f"port {port} is for root (below {UNPRIVILEGED})")
+        if self.uid and self.host.flavour.is_privileged(
+            name_for(self, packed, port), port, self.host.config.unprivileged_port_start
+        ):
+            raise error(errno.EACCES, f"port {port} is for root")
         if self.name is not None or self.is_busy:
             raise error(errno.EINVAL, "the socket is bound already")
+        if self.no_port and not port:
+            self.bound = self.laddr = packed
+            return
         self.host.ports_of(self).bind(self, packed, port)
         self.bound, self.port_by_bind = packed, port > 0
 
@@ -176,6 +194,18 @@ class Socket:
     def is_busy(self) -> bool:
         """Connecting or connected: cannot be bound."""
         return False
+
+    @property
+    def is_connected(self) -> bool:
+        """Has a peer: it is not for what comes from others."""
+        return self.peer is not None
+
+    @property
+    def local_ports(self) -> tuple[int, int]:
+        """The ephemeral ports: the host's, narrowed by IP_LOCAL_PORT_RANGE."""
+        low, high = self.host.config.local_ports
+        least, most = self.port_range
+        return (least if low <= least <= high else low), (most if low <= most <= high else high)
 
     def take_name(self, packed: bytes, name: Name) -> None:
         self.name, self.laddr, self.lport = name, packed, name.port
@@ -202,8 +232,25 @@ class Socket:
         match level, option:
             case so.SOL_SOCKET, so.SO_REUSEADDR:
                 self.reuseaddr = bool(number)
-            case so.SOL_SOCKET, so.SO_REUSEPORT:
+            case so.SOL_SOCKET, so.SO_REUSEPORT if option in self.host.flavour.options:
                 self.reuseport = bool(number)
+            case so.SOL_SOCKET, so.SO_REUSEPORT_LB if option in self.host.flavour.options:
+                if self.name is not None:
+                    raise error(errno.EINVAL, "SO_REUSEPORT_LB must be set before bind")
+                self.reuseport_lb = bool(number)
+            case so.SOL_SOCKET, so.SO_EXCLUSIVEADDRUSE if option in self.host.flavour.options:
+                self.exclusive = bool(number)
+            case so.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF if isinstance(value, bytes):
+                self.set_selector(value)
+            case so.SOL_SOCKET, so.SO_DETACH_REUSEPORT_BPF:
+                self._detach_selector()
+            case so.IPPROTO_IP, so.IP_BIND_ADDRESS_NO_PORT:
+                self.no_port = bool(number)
+            case so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE:
+                low, high = number & 0xFFFF, number >> 16 & 0xFFFF
+                if low and high and low > high:
+                    raise error(errno.EINVAL, "the range is empty")
+                self.port_range = low, high
             case so.SOL_SOCKET, so.SO_BINDTODEVICE:
                 self._bind_to_device(value)
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY:
@@ -219,6 +266,26 @@ class Socket:
                 self.tos = number & ~3 if self.is_stream else number  # TCP keeps the ECN bits to itself
             case _:
                 raise error(errno.ENOPROTOOPT, f"no socket option {level}/{option}")
+
+    def set_selector(self, what: str | bytes | Callable[[Arrival], int]) -> None:
+        """Who of this socket's group gets a flow: 'hash', 'cpu', 'round-robin', the instructions of a classic BPF program
+        (struct sock_filter each), or a function of an Arrival. What is no index of a member leaves it to the hash."""
+        if not self.reuseport and self.group is None:
+            raise error(errno.EINVAL, "the socket has no SO_REUSEPORT")
+        try:
+            selector = selector_of(what)
+        except ValueError as problem:
+            raise error(errno.EINVAL, str(problem)) from None
+        if self.group is None:
+            self.group = Group()
+        self.group.selector = selector
+
+    def _detach_selector(self) -> None:
+        if self.group is None and not self.reuseport:
+            raise error(errno.EINVAL, "the socket has no SO_REUSEPORT")
+        if self.group is None or self.group.selector is None:
+            raise error(errno.ENOENT, "no selector is attached")
+        self.group.selector = None
 
     def _bind_to_device(self, value: int | bytes) -> None:
         """socket(7), facts U1: anybody may choose a device, only root may change it."""
@@ -239,8 +306,16 @@ class Socket:
                 return self.device.encode() + b"\0" if self.device else b""
             case so.SOL_SOCKET, so.SO_REUSEADDR:
                 return int(self.reuseaddr)
-            case so.SOL_SOCKET, so.SO_REUSEPORT:
+            case so.SOL_SOCKET, so.SO_REUSEPORT if option in self.host.flavour.options:
                 return int(self.reuseport)
+            case so.SOL_SOCKET, so.SO_REUSEPORT_LB if option in self.host.flavour.options:
+                return int(self.reuseport_lb)
+            case so.SOL_SOCKET, so.SO_EXCLUSIVEADDRUSE if option in self.host.flavour.options:
+                return int(self.exclusive)
+            case so.IPPROTO_IP, so.IP_BIND_ADDRESS_NO_PORT:
+                return int(self.no_port)
+            case so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE:
+                return self.port_range[0] | self.port_range[1] << 16
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY if self.is_ipv6:
                 return int(self.v6only)
             case (so.IPPROTO_IP, so.IP_TTL) | (so.IPPROTO_IPV6, so.IPV6_UNICAST_HOPS):
@@ -252,6 +327,7 @@ class Socket:
     def inherit(self, parent: Socket) -> None:
         self.reuseaddr, self.reuseport, self.v6only = parent.reuseaddr, parent.reuseport, parent.v6only
         self.ttl, self.tos, self.device = parent.ttl, parent.tos, parent.device
+        self.reuseport_lb, self.exclusive = parent.reuseport_lb, parent.exclusive
 
     def _give_back_port(self) -> None:
         if self.name is not None:

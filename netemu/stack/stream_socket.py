@@ -71,6 +71,10 @@ class StreamSocket(Socket):
     def is_busy(self) -> bool:
         return self.connection is not None and self.connection.state not in _ENDED
 
+    @property
+    def is_connected(self) -> bool:
+        return self.is_busy
+
     # -- opening ----------------------------------------------------------------------------------------------------------
 
     def bind(self, address: Address) -> None:
@@ -90,8 +94,7 @@ class StreamSocket(Socket):
             self.host.tcp.ports.bind(self, self.bound, 0)
             self.host.table.add_bound(self)
         assert self.name is not None
-        if self.host.tcp.ports.conflict(self, self.name) is not None:
-            raise error(errno.EADDRINUSE, f"another socket holds port {self.lport}")
+        self.host.tcp.ports.listen(self)
         self.listener = Listener(self, self.name, backlog)
         self.host.table.add_listener(self.listener)
 
@@ -123,14 +126,7 @@ class StreamSocket(Socket):
             raise error(number or errno.ECONNABORTED)
         remote, port = self._remote(address)
         self._disconnect()
-        unnamed = self.name is None
-        try:
-            self.host.tcp.connect(self, remote, port)
-        except OSError as problem:
-            if problem.errno != errno.EADDRINUSE:
-                raise
-            raise error(errno.EADDRNOTAVAIL, "all ephemeral ports are taken") from None
-        self.port_by_connect = unnamed
+        self.host.tcp.connect(self, remote, port)
         self.connecting = True
         raise error(errno.EINPROGRESS)
 
@@ -273,12 +269,14 @@ class StreamSocket(Socket):
         self.connection = None  # what stays in TIME-WAIT names its socket, and must not keep all this alive with it
 
     def _stop_listening(self) -> None:
-        """Reset what was not accepted, what is half open too (facts T9)."""
-        listener = self.listener
+        """Reset what was not accepted, what is half open too, or leave it to the group (facts T9)."""
+        listener, group = self.listener, self.group
         if listener is None:
             return
         self.host.table.remove_listener(listener)
         self.listener = None
+        if group is not None and group.members and self.host.config.migrate_req:
+            listener.migrate(group)
         for c in sorted(listener.half_open, key=_flow):
             c.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
             self.host.wake(c)

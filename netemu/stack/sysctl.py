@@ -21,16 +21,36 @@ SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_keepalive_intvl": ("keepalive_interval", SECOND),
     "net.ipv4.tcp_keepalive_probes": ("keepalive_probes", 1),
     "net.ipv4.tcp_rfc1337": ("rfc1337", 1),
+    "net.ipv4.tcp_migrate_req": ("migrate_req", 1),
+    "net.ipv4.ip_autobind_reuse": ("autobind_reuse", 1),
+    "net.ipv4.ip_unprivileged_port_start": ("unprivileged_port_start", 1),
 }
 """sysctl name to (field of Config, unit)."""
 
 
-def configure(config: Config, settings: Mapping[str, int]) -> Config:
-    """``config`` with ``settings`` applied; KeyError names one that is unknown."""
+PORT_RANGE = "net.ipv4.ip_local_port_range"
+"""Its value is two numbers, or a text of two as sysctl(8) has it."""
+
+
+def configure(config: Config, settings: Mapping[str, int | str | tuple[int, int]]) -> Config:
+    """``config`` with ``settings`` applied; KeyError names one that is unknown, ValueError one whose value makes no sense."""
     changes: dict[str, object] = {}
-    for name, value in settings.items():
+    for name, given in settings.items():
+        if name == PORT_RANGE:
+            changes["local_ports"] = _port_range(given)
+            continue
+        if isinstance(given, tuple):
+            raise ValueError(f"{name}: give one number")
+        value = int(given)
         field, unit = SETTINGS[name]
         if field == "orphan_retries":
             value = value or 8  # as Linux reads a zero
         changes[field] = bool(value) if isinstance(getattr(config, field), bool) else value * unit
     return replace(config, **changes)  # type: ignore[arg-type]  # fields and their types come from the table above
+
+
+def _port_range(given: int | str | tuple[int, int]) -> tuple[int, int]:
+    numbers = given if isinstance(given, tuple) else tuple(map(int, str(given).split()))
+    if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] <= 65535:
+        raise ValueError(f"{PORT_RANGE}: give the lowest and the highest port")
+    return numbers[0], numbers[1]

@@ -23,7 +23,7 @@ class Udp:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.ports = Ports(host.random)
+        self.ports = Ports(host)
         self.connected: dict[bytes, list[DatagramSocket]] = {}
         """By flow key, the last to connect last."""
         self.bound: dict[Slot, list[DatagramSocket]] = {}

@@ -43,5 +43,9 @@ class Config:
     challenge_interval: int = 500 * MS  # tcp_invalid_ratelimit
     max_out_of_order: int = 1024
     """Pieces a connection keeps out of order; adjacent ones count as one."""
+    local_ports: tuple[int, int] = (32768, 60999)  # net.ipv4.ip_local_port_range
+    unprivileged_port_start: int = 1024  # net.ipv4.ip_unprivileged_port_start
+    autobind_reuse: bool = False  # net.ipv4.ip_autobind_reuse: bind(0) may share a port when all are taken
+    migrate_req: bool = False  # tcp_migrate_req: what a closing listener has not accepted goes to its group
     rfc1337: bool = False  # tcp_rfc1337: a RST does not end TIME-WAIT
     congestion: str = "newreno"  # tcp_congestion_control

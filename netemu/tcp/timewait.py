@@ -18,6 +18,7 @@ class TimeWait:
         "ended",
         "expires",
         "flow",
+        "holds",
         "last_challenge",
         "owner",
         "queued",
@@ -42,6 +43,8 @@ class TimeWait:
         self.ack_now = c.ack_now  # of the FIN that brought us here
         self.last_challenge = -(1 << 60)
         self.expires = now + c.config.time_wait
+        self.holds: object = None
+        """What keeps its port for it (netemu.stack.holders)."""
         self.ended = False
         self.queued = False
 

@@ -10,7 +10,6 @@ from stack_bench import HOST, HOST6, PEER, Bench, Pair, errno_of, tcp, with_opti
 
 from netemu.reasons import Drop
 from netemu.stack import constants as so
-from netemu.stack import ports
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.stream_socket import StreamSocket
 from netemu.wire.tcp import RST, SYN
@@ -35,11 +34,14 @@ T2 = {  # A listens
 }  # fmt: skip
 
 
+SYSCTL: dict[str, int | str] = {}
+
+
 class Machine(Bench):
     """A host with two addresses, and sockets by the facts' notation."""
 
     def __init__(self) -> None:
-        super().__init__(HOST, "198.18.0.7", HOST6)
+        super().__init__(HOST, "198.18.0.7", HOST6, sysctl=SYSCTL)
 
     def stream(self, options: str = "--", uid: int = 0, family: int = so.AF_INET) -> StreamSocket:
         return with_options(StreamSocket(self.host, family, "t", uid), **flags(options))
@@ -454,7 +456,7 @@ def test_port_zero_gives_distinct_ports_of_the_range(kind: str, options: str) ->
 
 @pytest.fixture
 def two_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "EPHEMERAL", (40000, 40001))
+    monkeypatch.setitem(SYSCTL, "net.ipv4.ip_local_port_range", "40000 40001")
 
 
 @pytest.mark.usefixtures("two_ports")
@@ -672,8 +674,8 @@ def test_nothing_is_left_of_many() -> None:
     assert not table.bound
     assert not table.listeners
     assert not machine.host.udp.bound
-    assert not machine.host.tcp.ports._holders
-    assert not machine.host.udp.ports._holders
+    assert not machine.host.tcp.ports._ports
+    assert not machine.host.udp.ports._ports
 
 
 def test_why_nobody_gets_a_segment() -> None:
