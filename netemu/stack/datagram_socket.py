@@ -175,7 +175,7 @@ class DatagramSocket(Socket):
         else:
             super().setsockopt(level, option, value)
 
-    def getsockopt(self, level: int, option: int) -> int | bytes:
+    def option(self, level: int, option: int) -> int | bytes:
         if (level, option) == (so.SOL_SOCKET, so.SO_ERROR):
             pending, self.error = self.error, 0
             return pending
@@ -183,7 +183,7 @@ class DatagramSocket(Socket):
             return self.rcvbuf
         if (level, option) == (so.SOL_SOCKET, so.SO_SNDBUF):
             return self.sndbuf
-        return super().getsockopt(level, option)
+        return super().option(level, option)
 
     def close(self) -> None:
         if self.closed:

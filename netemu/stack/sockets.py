@@ -25,6 +25,8 @@ OnEvent = Callable[["Socket", int], None]
 SO_RCVBUF_DEFAULT = 212992  # net.core.rmem_default
 BUFFER_MAX = 4 << 20  # net.core.rmem_max and wmem_max
 RCVBUF_MIN, SNDBUF_MIN = 2304, 4608
+LARGEST_OPTION = 1024
+"""Bytes that getsockopt can be asked for, as Python's."""
 BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -35,7 +37,7 @@ def error(number: int, text: str = "") -> OSError:
 
 def buffer_size(value: int, least: int) -> int:
     """What SO_RCVBUF or SO_SNDBUF makes of ``value``: the kernel doubles it, within bounds (socket(7))."""
-    return max(least, 2 * min(max(value, 0), BUFFER_MAX))
+    return max(least, 2 * min(value & 0xFFFFFFFF, BUFFER_MAX))
 
 
 class Socket:
@@ -53,6 +55,7 @@ class Socket:
         "group",
         "host",
         "id",
+        "incoming_cpu",
         "is_ipv6",
         "laddr",
         "lport",
@@ -87,7 +90,7 @@ class Socket:
         self.uid = uid
         """The effective uid that created the socket."""
         self.pid, self.program = 0, ""
-        """The process that made it, where it is not built in."""
+        """The process that it belongs to; 0: built in."""
         self.id = 0
         """The 3 of s3."""
         self.closed = False
@@ -109,6 +112,7 @@ class Socket:
         self.no_port, self.port_range = False, (0, 0)
         """IP_BIND_ADDRESS_NO_PORT, IP_LOCAL_PORT_RANGE."""
         self.ttl, self.tos = 64, 0
+        self.incoming_cpu = -1
         self.on_event: OnEvent | None = None
         self.events = 0
         self.notified = False
@@ -228,6 +232,8 @@ class Socket:
         """The options that matter here; ENOPROTOOPT for others. ``value``: an int (linger: seconds, or -1 for off), or bytes."""
         if level == so.IPPROTO_IPV6 and not self.is_ipv6:
             raise error(errno.ENOPROTOOPT, "an IPv4 socket")
+        if level != so.IPPROTO_TCP:
+            check_size(level, option, value)
         number = as_int(value)
         match level, option:
             case so.SOL_SOCKET, so.SO_REUSEADDR:
@@ -257,12 +263,16 @@ class Socket:
                 if self.name is not None:
                     raise error(errno.EINVAL, "IPV6_V6ONLY must be set before bind")
                 self.v6only = bool(number)
+            case so.SOL_SOCKET, so.SO_INCOMING_CPU:
+                self.incoming_cpu = number
             case (so.IPPROTO_IP, so.IP_TTL) | (so.IPPROTO_IPV6, so.IPV6_UNICAST_HOPS):
-                if not -1 <= number <= 255 or number == 0:
+                if not -1 <= number <= 255 or (number == 0 and level == so.IPPROTO_IP):
                     raise error(errno.EINVAL, "a TTL is 1 to 255")
                 self.ttl = 64 if number == -1 else number
             case (so.IPPROTO_IP, so.IP_TOS) | (so.IPPROTO_IPV6, so.IPV6_TCLASS):
-                number = 0 if number == -1 else number & 0xFF
+                if level == so.IPPROTO_IPV6 and not -1 <= number <= 255:
+                    raise error(errno.EINVAL, "a traffic class is 0 to 255")
+                number = 0 if number == -1 and level == so.IPPROTO_IPV6 else number & 0xFF
                 self.tos = number & ~3 if self.is_stream else number  # TCP keeps the ECN bits to itself
             case _:
                 raise error(errno.ENOPROTOOPT, f"no socket option {level}/{option}")
@@ -300,8 +310,31 @@ class Socket:
         if self.name is not None:
             self.name = self.name._replace(device=device)
 
-    def getsockopt(self, level: int, option: int) -> int | bytes:
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
+        """As Python's: an int, or with ``buflen`` what C would find in a buffer of so many bytes.
+
+        Of a struct an int is the first four bytes; a device's name is bytes in any case.
+        """
+        if not 0 <= buflen <= LARGEST_OPTION:
+            raise error(errno.EINVAL, "getsockopt buflen out of range")
+        value = self.option(level, option)
+        if not buflen:
+            return value if isinstance(value, int) or option == so.SO_BINDTODEVICE else as_int(value)
+        return (value if isinstance(value, bytes) else (value & 0xFFFFFFFF).to_bytes(4, "little"))[:buflen]
+
+    def option(self, level: int, option: int) -> int | bytes:
+        """What getsockopt tells, whole."""
         match level, option:
+            case so.SOL_SOCKET, so.SO_TYPE:
+                return so.SOCK_STREAM if self.is_stream else so.SOCK_DGRAM
+            case so.SOL_SOCKET, so.SO_DOMAIN:
+                return self.family
+            case so.SOL_SOCKET, so.SO_PROTOCOL:
+                return so.IPPROTO_TCP if self.is_stream else so.IPPROTO_UDP
+            case so.SOL_SOCKET, so.SO_ACCEPTCONN:
+                return 0
+            case so.SOL_SOCKET, so.SO_INCOMING_CPU:
+                return self.incoming_cpu
             case so.SOL_SOCKET, so.SO_BINDTODEVICE:
                 return self.device.encode() + b"\0" if self.device else b""
             case so.SOL_SOCKET, so.SO_REUSEADDR:
@@ -318,16 +351,24 @@ class Socket:
                 return self.port_range[0] | self.port_range[1] << 16
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY if self.is_ipv6:
                 return int(self.v6only)
-            case (so.IPPROTO_IP, so.IP_TTL) | (so.IPPROTO_IPV6, so.IPV6_UNICAST_HOPS):
+            case (so.IPPROTO_IP, so.IP_TTL):
                 return self.ttl
-            case (so.IPPROTO_IP, so.IP_TOS) | (so.IPPROTO_IPV6, so.IPV6_TCLASS):
+            case (so.IPPROTO_IP, so.IP_TOS):
                 return self.tos
-        raise error(errno.ENOPROTOOPT, f"no socket option {level}/{option}")
+            case (so.IPPROTO_IPV6, so.IPV6_UNICAST_HOPS) if self.is_ipv6:
+                return self.ttl
+            case (so.IPPROTO_IPV6, so.IPV6_TCLASS) if self.is_ipv6:
+                return self.tos
+        known = so.SOL_SOCKET, so.IPPROTO_IP, so.IPPROTO_TCP if self.is_stream else so.IPPROTO_UDP
+        # so does Linux tell them apart
+        number = errno.ENOPROTOOPT if self.is_ipv6 or level in known else errno.EOPNOTSUPP
+        raise error(number, f"no socket option {level}/{option} to read")
 
     def inherit(self, parent: Socket) -> None:
         self.reuseaddr, self.reuseport, self.v6only = parent.reuseaddr, parent.reuseport, parent.v6only
         self.ttl, self.tos, self.device = parent.ttl, parent.tos, parent.device
         self.reuseport_lb, self.exclusive = parent.reuseport_lb, parent.exclusive
+        self.pid, self.program, self.incoming_cpu = parent.pid, parent.program, parent.incoming_cpu
 
     def _give_back_port(self) -> None:
         if self.name is not None:
@@ -344,6 +385,13 @@ class Socket:
 def as_int(value: int | bytes) -> int:
     """The value of an option that is an int, given as one or as C lays it out."""
     return value if isinstance(value, int) else int.from_bytes(value[:4], "little", signed=True)
+
+
+def check_size(level: int, option: int, value: int | bytes) -> None:
+    """EINVAL for bytes that hold no int; IPPROTO_IP takes a single one too, and a device's name may have any length."""
+    least = {so.SOL_SOCKET: 4, so.IPPROTO_TCP: 4, so.IPPROTO_IPV6: 4, so.IPPROTO_IP: 1}.get(level, 0)
+    if isinstance(value, bytes) and len(value) < least and (level, option) != (so.SOL_SOCKET, so.SO_BINDTODEVICE):
+        raise error(errno.EINVAL, f"the option takes no fewer than {least} bytes")
 
 
 def unmapped(packed: bytes) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from netemu.reasons import Close, Reset
 from netemu.stack import constants as so
 from netemu.stack.listener import SOMAXCONN, Listener
 from netemu.stack.names import shown
+from netemu.stack.options import OPTIONS
 from netemu.stack.output import Template
-from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, Address, Socket, as_int, buffer_size, error
+from netemu.stack.sockets import Address, Socket, check_size, error
+from netemu.tcp.config import NEVER
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import CAN_SEND, State
 from netemu.wire.buffer import Buffer
@@ -32,7 +35,9 @@ class StreamSocket(Socket):
         "keepalive",
         "linger",
         "listener",
+        "maxseg",
         "nodelay",
+        "own",
         "rcvbuf",
         "read_shut",
         "reported",
@@ -51,7 +56,10 @@ class StreamSocket(Socket):
         """connect has told of success, or accept made the socket: it stays so until close, whatever becomes of the connection."""
         self.nodelay = self.keepalive = self.read_shut = False
         self.linger = -1
-        self.rcvbuf = self.sndbuf = 0
+        self.rcvbuf = self.sndbuf = self.maxseg = 0
+        """As set, or 0 for what the host's Config and the path say."""
+        self.own: dict[str, Any] = {}
+        """Fields of Config that are different for this socket."""
         self.reported = False
         """The connection's error was handed to the user."""
         self.soft_error: tuple[int, int] | None = None
@@ -293,20 +301,15 @@ class StreamSocket(Socket):
     # -- options ----------------------------------------------------------------------------------------------------------
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
-        number = as_int(value)
-        match level, option:
-            case so.IPPROTO_TCP, so.TCP_NODELAY:
-                self.nodelay = bool(number)
-            case so.SOL_SOCKET, so.SO_KEEPALIVE:
-                self.keepalive = bool(number)
-            case so.SOL_SOCKET, so.SO_LINGER:
-                self.linger = number
-            case so.SOL_SOCKET, so.SO_RCVBUF:
-                self.rcvbuf = buffer_size(number, RCVBUF_MIN)
-            case so.SOL_SOCKET, so.SO_SNDBUF:
-                self.sndbuf = buffer_size(number, SNDBUF_MIN)
-            case _:
-                super().setsockopt(level, option, value)
+        known = OPTIONS.get((level, option))
+        if known is not None or level == so.IPPROTO_TCP:
+            check_size(level, option, value)
+        if known is None:
+            super().setsockopt(level, option, value)
+        elif known.write is None:
+            raise error(errno.ENOPROTOOPT, "this option can only be read")
+        else:
+            known.write(self, value)
         c = self.connection
         if c is not None and c.state not in _ENDED:
             self.apply_options(c)
@@ -315,26 +318,14 @@ class StreamSocket(Socket):
                 c.template = _remarked(template, self.ttl, self.tos)  # MUST-48, MUST-49, SHLD-21
             self.host.wake(c)
 
-    def getsockopt(self, level: int, option: int) -> int | bytes:
-        c = self.connection
-        match level, option:
-            case so.IPPROTO_TCP, so.TCP_NODELAY:
-                return int(self.nodelay)
-            case so.IPPROTO_TCP, so.TCP_MAXSEG:
-                return c.mss if c is not None else 536
-            case so.SOL_SOCKET, so.SO_KEEPALIVE:
-                return int(self.keepalive)
-            case so.SOL_SOCKET, so.SO_LINGER:
-                return self.linger
-            case so.SOL_SOCKET, so.SO_RCVBUF:
-                return self.rcvbuf or self.host.config.rcvbuf
-            case so.SOL_SOCKET, so.SO_SNDBUF:
-                return self.sndbuf or self.host.config.sndbuf
-            case so.SOL_SOCKET, so.SO_ERROR:
-                pending = 0 if c is None or self.reported else c.error
-                self.reported = self.reported or bool(pending)
-                return pending
-        return super().getsockopt(level, option)
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
+        if (level, option) == (so.SOL_SOCKET, so.SO_LINGER) and not buflen:
+            return self.linger  # seconds, or -1: what the struct says in two numbers
+        return super().getsockopt(level, option, buflen)
+
+    def option(self, level: int, option: int) -> int | bytes:
+        known = OPTIONS.get((level, option))
+        return known.read(self) if known is not None else super().option(level, option)
 
     def apply_options(self, c: Connection) -> None:
         """Hand the options to the connection."""
@@ -343,9 +334,15 @@ class StreamSocket(Socket):
             c.rcvbuf = self.rcvbuf
         if self.sndbuf:
             c.sndbuf = self.sndbuf
+        if self.maxseg and c.state is State.CLOSED:  # about to open: what it will announce
+            c.path_mss = min(c.path_mss, self.maxseg)
+        if self.own:
+            c.config = replace(self.host.config, **self.own)
         if self.keepalive != c.keepalive:
             c.keepalive = self.keepalive
-            c.deadline_keepalive = self.host.now + c.config.keepalive_time if self.keepalive else 1 << 62
+            c.deadline_keepalive = self.host.now + c.config.keepalive_time if self.keepalive else NEVER
+        elif self.keepalive and self.own and not c.keepalive_probes_sent:
+            c.deadline_keepalive = c.last_received + c.config.keepalive_time
 
     def inherit(self, parent: Socket) -> None:
         super().inherit(parent)
@@ -353,6 +350,7 @@ class StreamSocket(Socket):
         if isinstance(parent, StreamSocket):
             self.nodelay, self.keepalive, self.linger = parent.nodelay, parent.keepalive, parent.linger
             self.rcvbuf, self.sndbuf = parent.rcvbuf, parent.sndbuf
+            self.maxseg, self.own = parent.maxseg, dict(parent.own)
 
     @property
     def queues(self) -> tuple[int, int]:

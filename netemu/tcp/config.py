@@ -1,4 +1,4 @@
-"""What a host sets for all its connections; the names of the corresponding Linux sysctls stand beside them."""
+"""What a host sets for all its connections, and a socket for its own; Linux' names of the sysctls stand beside them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Config:
     keepalive_time: int = 7200 * SECOND  # tcp_keepalive_time
     keepalive_interval: int = 75 * SECOND  # tcp_keepalive_intvl
     keepalive_probes: int = 9  # tcp_keepalive_probes
+    user_timeout: int = 0
+    """TCP_USER_TIMEOUT (RFC 5482): give up when nothing was acknowledged for so long; 0: go by ``retries2``."""
     challenge_interval: int = 500 * MS  # tcp_invalid_ratelimit
     max_out_of_order: int = 1024
     """Pieces a connection keeps out of order; adjacent ones count as one."""

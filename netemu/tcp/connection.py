@@ -109,11 +109,13 @@ class Connection:
         "snd_wnd",
         "snd_wscale",
         "sndbuf",
+        "stalled",
         "state",
         "syn_retransmits",
         "template",
         "timed_at",
         "timed_end",
+        "total_retransmits",
         "ts_offset",
         "ts_on",
         "ts_recent",
@@ -163,7 +165,9 @@ class Connection:
         self.rtt = RttEstimator(config)
         self.timed_end = self.timed_at = 0  # the one segment that is being timed; timed_end 0 for none
         self.retransmits = 0
-        self.syn_retransmits = 0
+        self.syn_retransmits = self.total_retransmits = 0
+        self.stalled: tuple[int, int] | None = None
+        """(SND.UNA, since when nothing was acknowledged), while a timer has expired on it and there is a user timeout."""
         self.last_sent = 0
         # receive sequence variables
         self.irs = self.rcv_nxt = self.rcv_adv = self.rcv_up = self.last_ack_sent = 0

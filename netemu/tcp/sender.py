@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netemu.tcp import receiver
+from netemu.tcp import receiver, timers
 from netemu.tcp.config import NEVER, SECOND
 from netemu.tcp.state import FIN_QUEUED, State
 from netemu.wire.tcp import ACK, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
@@ -144,10 +144,11 @@ def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
     if length and end >= data_end:
         flags |= PSH
     c.recovery.retransmitted(end)
+    c.total_retransmits += 1
     c.timed_end = 0  # Karn
     c.last_sent = now
     if c.recovery.partial_acks <= 1:
-        c.deadline_rtx = now + c.rtt.rto
+        c.deadline_rtx = timers.not_after_user_timeout(c, now + c.rtt.rto)
     return _segment(c, seq, flags, c.sendbuf.slice(seq, length) if length else (), length, now)
 
 
@@ -187,7 +188,7 @@ def _syn(c: Connection, now: int) -> Segment:
     options = Options(c.path_mss, c.rcv_wscale if c.wscale_ok else None, c.sack_ok)
     if c.deadline_rtx == NEVER and not c.syn_retransmits:  # for the first time
         c.timed_end, c.timed_at = c.snd_nxt, now
-    c.deadline_rtx = now + c.rtt.rto
+    c.deadline_rtx = timers.not_after_user_timeout(c, now + c.rtt.rto)
     c.ack_now = False
     c.last_ack_sent = c.rcv_nxt
     c.last_sent = now

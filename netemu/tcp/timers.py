@@ -41,7 +41,10 @@ def _syn_unanswered(c: Connection, now: int) -> None:
     if c.syn_retransmits >= (config.syn_retries if c.opened_by is Event.ACTIVE_OPEN else config.synack_retries):
         c.end(Close.TIMED_OUT)
         return
+    if _stalled_too_long(c, now):
+        return
     c.syn_retransmits += 1
+    c.total_retransmits += 1
     c.rtt.expired()
     c.timed_end = 0
     c.send_syn = True
@@ -54,7 +57,7 @@ def _unacknowledged(c: Connection, now: int) -> None:
     # The window shrank over what is outstanding: after one retransmission, probe, and do not time out while the peer answers
     # (SHLD-17, MUST-35).
     probing = not c.snd_wnd and c.retransmits and _is_answered(c)
-    if (not probing or c.orphan) and _gives_up(c):
+    if _stalled_too_long(c, now) or ((not probing or c.orphan) and _gives_up(c)):
         return
     if probing:
         c.send_probe = True
@@ -63,7 +66,7 @@ def _unacknowledged(c: Connection, now: int) -> None:
         c.timed_end = 0
     c.probed_at = now
     c.rtt.expired()
-    c.deadline_rtx = now + c.rtt.rto
+    c.deadline_rtx = not_after_user_timeout(c, now + c.rtt.rto)
 
 
 def _window_still_closed(c: Connection, now: int) -> None:
@@ -79,13 +82,13 @@ def _window_still_closed(c: Connection, now: int) -> None:
         return
     if not c.orphan and _is_answered(c):
         c.retransmits = 0
-    if _gives_up(c):
+    if _stalled_too_long(c, now) or _gives_up(c):
         return
     c.send_probe = True
     c.probed_at = now
     c.rtt.expired()  # SHLD-30
     c.persist = True
-    c.deadline_rtx = now + c.rtt.rto
+    c.deadline_rtx = not_after_user_timeout(c, now + c.rtt.rto)
 
 
 def _is_answered(c: Connection) -> bool:
@@ -105,6 +108,28 @@ def _gives_up(c: Connection) -> bool:
     return True
 
 
+def _stalled_too_long(c: Connection, now: int) -> bool:
+    """The user timeout (RFC 9293 3.8.3, RFC 5482): no progress for so long ends the connection.
+
+    As in Linux it goes on counting while a peer with a closed window answers the probes.
+    """
+    if not c.config.user_timeout:
+        return False
+    if c.stalled is None or c.stalled[0] != c.snd_una:
+        c.stalled = c.snd_una, now - c.rtt.rto  # the timer that has just expired was started then
+    if now - c.stalled[1] < c.config.user_timeout:
+        return False
+    c.end(Close.TIMED_OUT)
+    return True
+
+
+def not_after_user_timeout(c: Connection, due: int) -> int:
+    """So that the connection ends in time, and not when a backed-off timer expires at last (as Linux)."""
+    if c.stalled is None or c.stalled[0] != c.snd_una or not c.config.user_timeout:
+        return due
+    return min(due, c.stalled[1] + c.config.user_timeout)
+
+
 def _idle(c: Connection, now: int) -> None:
     """Keep-alive (RFC 9293 3.8.4): only on an idle connection, and never dead by one unanswered probe (MUST-29)."""
     c.deadline_keepalive = NEVER
@@ -115,12 +140,20 @@ def _idle(c: Connection, now: int) -> None:
         c.deadline_keepalive = idle_until
     elif c.flight or len(c.sendbuf):  # MUST-26: the retransmission or the persist timer watches
         c.deadline_keepalive = now + c.config.keepalive_time
-    elif c.keepalive_probes_sent >= c.config.keepalive_probes:
+    elif _is_given_up(c, now):
         c.abort(Reset.TIMEOUT, Close.KEEPALIVE)
     else:
         c.keepalive_probes_sent += 1
         c.send_probe = True
         c.deadline_keepalive = now + c.config.keepalive_interval
+
+
+def _is_given_up(c: Connection, now: int) -> bool:
+    """Probes went unanswered: so many, or with a user timeout for so long (as Linux)."""
+    timeout = c.config.user_timeout
+    if timeout:
+        return c.keepalive_probes_sent > 0 and now - c.last_received >= timeout
+    return c.keepalive_probes_sent >= c.config.keepalive_probes
 
 
 def start_fin_wait_2(c: Connection, now: int) -> None:

@@ -608,7 +608,7 @@ def test_ttl(value: int, result: int) -> None:
         (so.SO_RCVBUF, 1, 2304),
         (so.SO_RCVBUF, 5000, 10_000),
         (so.SO_RCVBUF, 10**9, 8388608),
-        (so.SO_RCVBUF, -1, 2304),
+        (so.SO_RCVBUF, -1, 8388608),  # as unsigned
         (so.SO_SNDBUF, 1, 4608),
         (so.SO_SNDBUF, 5000, 10_000),
         (so.SO_SNDBUF, 10**9, 8388608),
