@@ -30,8 +30,8 @@ def make_app(arguments: list[str]) -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(netemu)
     for verb in arguments[:1] if arguments[:1] and arguments[0] in VERBS else VERBS:
-        function = getattr(import_module(f"netemu.cli.{verb}"), verb)
-        app.command(verb, context_settings=VERBS[verb])(function)
+        module = import_module(f"netemu.cli.{verb}")
+        app.command(verb, cls=getattr(module, "Command", None), context_settings=VERBS[verb])(getattr(module, verb))
     return app
 
 

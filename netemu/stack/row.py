@@ -22,3 +22,8 @@ class SocketRow(msgspec.Struct, frozen=True):
     local: str
     peer: str
     info: Info = msgspec.field(default_factory=dict)
+    uid: int = 0
+    """The effective user who created it."""
+    pid: int = 0
+    """The process that it belongs to; 0: built in."""
+    program: str = ""

@@ -23,12 +23,11 @@ def socket_rows(host: Host) -> list[SocketRow]:
     rows = [_row(socket, host.now) for _, socket in sorted(host.table.sockets.items())]
     for c in host.table.connections.values():
         owner = c.owner
-        app = owner.app if isinstance(owner, Socket) else ""
         if isinstance(c, TimeWait):
             left = max(0, c.expires - host.now) / 1e9
-            rows.append(_of_flow(c.flow, app, "TIME-WAIT", {"timer": f"timewait,{left:.1f}s"}))
+            rows.append(_of_flow(c.flow, owner, "TIME-WAIT", {"timer": f"timewait,{left:.1f}s"}))
         elif isinstance(owner, StreamSocket) and owner.connection is not c:
-            rows.append(_of_flow(c.flow, app, c.state.value, connection_info(c, host.now)))
+            rows.append(_of_flow(c.flow, owner, c.state.value, connection_info(c, host.now)))
     return rows
 
 
@@ -45,6 +44,9 @@ def _row(socket: Socket, now: int) -> SocketRow:
         local=_shown(socket, socket.laddr, socket.lport),
         peer=_shown(socket, *socket.peer) if socket.peer else _nobody(socket),
         info=info,
+        uid=socket.uid,
+        pid=socket.pid,
+        program=socket.program,
     )
 
 
@@ -61,11 +63,13 @@ def _nobody(socket: Socket) -> str:
     return "0.0.0.0:*"
 
 
-def _of_flow(flow: bytes, app: str, state: str, info: Info) -> SocketRow:
+def _of_flow(flow: bytes, owner: object, state: str, info: Info) -> SocketRow:
     size = 4 if len(flow) == 12 else 16
     peer = text_port(flow[:size], int.from_bytes(flow[-4:-2], "big"))
     local = text_port(flow[size : 2 * size], int.from_bytes(flow[-2:], "big"))
-    return SocketRow("-", app, "tcp", state, 0, 0, local, peer, info)
+    if not isinstance(owner, Socket):
+        return SocketRow("-", "", "tcp", state, 0, 0, local, peer, info)
+    return SocketRow("-", owner.app, "tcp", state, 0, 0, local, peer, info, owner.uid, owner.pid, owner.program)
 
 
 def connection_info(c: Connection, now: int) -> Info:
@@ -78,20 +82,26 @@ def connection_info(c: Connection, now: int) -> Info:
         "cwnd": c.cc.cwnd,
         "unacked": c.flight,
         "retransmits": c.retransmits,
+        "total_retransmits": c.total_retransmits,
         "snd_wnd": c.snd_wnd,
         "rcv_wnd": max(0, c.rcv_adv - c.rcv_nxt),
         "wscale": f"{c.snd_wscale},{c.rcv_wscale}",
+        "sndbuf": c.sndbuf,
+        "rcvbuf": c.rcvbuf,
+        "last_sent_ms": (now - c.last_sent) // 1_000_000,
+        "last_received_ms": (now - c.last_received) // 1_000_000,
         "congestion": c.cc.name,
+        "pacing": "none",
     }
     if c.cc.ssthresh < 1 << 59:
         info["ssthresh"] = c.cc.ssthresh
-    for name, deadline in (
+    timers = (
         ("persist" if c.persist else "retransmit", c.deadline_rtx),
         ("delack", c.deadline_ack),
         ("keepalive", c.deadline_keepalive),
         ("fin-wait-2", c.deadline_user),
-    ):
-        if deadline < NEVER:
-            info["timer"] = f"{name},{max(0, deadline - now) / 1e6:.0f}ms"
-            break
+    )
+    running = [f"{name},{max(0, due - now) / 1e6:.0f}ms" for name, due in timers if due < NEVER]
+    if running:
+        info["timer"] = " ".join(running)
     return info
