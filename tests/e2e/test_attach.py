@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-from emulated import ADDRESS4, Emulated, emulated, inside
-from netns import Namespace
+from attaching import client_of, pair
+from emulated import ADDRESS4, ADDRESS6, Emulated, until
 
-import netemu
 from netemu.attached.host import AttachedHost
 
 pytestmark = pytest.mark.e2e
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[Emulated]:
-    namespace = Namespace()
-    try:
-        with emulated(namespace, "--no-apps") as instance:
-            yield instance
-    finally:
-        namespace.close()
-
-
-@pytest.fixture
-def host(instance: Emulated) -> Iterator[AttachedHost]:
-    host = netemu.attach(app="app", name=instance.name)
-    yield host
-    host.close()
-
-
-def client_of(instance: Emulated, port: int) -> socket.socket:
-    """A kernel socket, connected to the host."""
-    return inside(instance.namespace, lambda: socket.create_connection((ADDRESS4, port), timeout=10))
-
-
-def pair(instance: Emulated, host: AttachedHost) -> tuple[socket.socket, socket.socket]:
-    """(a kernel client, the app's end of the connection)."""
-    with host.create_server((ADDRESS4, 0)) as server:
-        client = client_of(instance, server.getsockname()[1])
-        ours, peer = server.accept()
-        assert peer == client.getsockname() == ours.getpeername()
-        assert ours.getsockname() == client.getpeername()
-        ours.settimeout(10)
-        return client, ours
 
 
 def test_both_ways_and_the_end(instance: Emulated, host: AttachedHost) -> None:
@@ -95,3 +63,208 @@ def test_a_refused_connect(instance: Emulated, host: AttachedHost) -> None:
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
                 ours.connect(("198.18.0.1", 9))
+        with host.create_server(("", 0)) as server:
+            ours.connect(("127.0.0.1", server.getsockname()[1]))  # it can still be used
+            assert ours.getpeername() == ("127.0.0.1", server.getsockname()[1])
+
+
+def test_linger_0_resets(instance: Emulated, host: AttachedHost) -> None:
+    client, ours = pair(instance, host)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    ours.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    client.close()
+
+
+def test_half_close_from_the_app(instance: Emulated, host: AttachedHost) -> None:
+    client, ours = pair(instance, host)
+    ours.sendall(b"all of it")
+    ours.shutdown(socket.SHUT_WR)
+    assert [client.recv(100), client.recv(100)] == [b"all of it", b""]
+    client.sendall(b"thanks")
+    client.close()
+    assert [ours.recv(100), ours.recv(100)] == [b"thanks", b""]
+    with pytest.raises(BrokenPipeError):
+        ours.send(b"more")
+    ours.close()
+
+
+def test_shutdown_of_both_is_no_reset(instance: Emulated, host: AttachedHost) -> None:
+    client, ours = pair(instance, host)
+    client.sendall(b"unread")
+    until(lambda: instance.counters()["match"]["CONNECTION"] > 1)
+    ours.shutdown(socket.SHUT_RDWR)
+    ours.close()
+    assert client.recv(100) == b""
+    client.close()
+
+
+@pytest.mark.parametrize("address", [ADDRESS4, ADDRESS6])
+def test_the_other_way_round(instance: Emulated, host: AttachedHost, address: str) -> None:
+    """An app connects to a server of the kernel's."""
+    family, kernel = (socket.AF_INET6, "2001:2::1") if ":" in address else (socket.AF_INET, "198.18.0.1")
+    with instance.namespace.socket(family, socket.SOCK_STREAM) as server:
+        server.bind((kernel, 0))
+        server.listen()
+        with host.create_connection((kernel, server.getsockname()[1]), 10, (address, 0)) as ours:
+            client, peer = server.accept()
+            assert peer == ours.getsockname()
+            assert ours.getpeername() == server.getsockname()
+            client.sendall(b"hello")
+            assert ours.recv(100) == b"hello"
+            client.close()
+            assert ours.recv(100) == b""
+
+
+def test_backpressure_both_ways(instance: Emulated, host: AttachedHost) -> None:
+    """Who does not read stops the other one; nothing is lost over it."""
+    client, ours = pair(instance, host)
+    for sender, reader in ((client, ours), (ours, client)):
+        sender.setblocking(False)
+        sent, block, quiet = 0, bytes(range(256)) * 256, 0
+        while quiet < 3:
+            try:
+                sent += sender.send(block[sent % 256 :])
+                quiet = 0
+            except BlockingIOError:
+                quiet += 1
+                select.select([], [sender], [], 0.2)
+        assert sent < 32 << 20
+        reader.settimeout(10)
+        got = 0
+        while got < sent:
+            piece = reader.recv(1 << 20)
+            assert piece == (block * (len(piece) // len(block) + 2))[got % 256 :][: len(piece)]
+            got += len(piece)
+        sender.setblocking(True)
+    client.close()
+    ours.close()
+
+
+def test_a_connect_that_nobody_answers(host: AttachedHost) -> None:
+    with host.socket() as ours:
+        ours.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            ours.connect(("198.18.0.77", 9))
+    with host.socket() as ours:
+        ours.setblocking(False)
+        assert ours.connect_ex(("198.18.0.77", 9)) == errno.EINPROGRESS
+        assert select.select([], [ours], [], 0.1)[1] == []
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert ours.connect_ex(("198.18.0.77", 9)) == errno.EALREADY
+        with pytest.raises(BlockingIOError):
+            ours.send(b"x")
+
+
+def test_non_blocking_connect(instance: Emulated, host: AttachedHost) -> None:
+    with host.create_server(("", 0)) as server, host.socket() as ours:
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.connect(("127.0.0.1", server.getsockname()[1]))
+        assert select.select([], [ours], [], 5)[1] == [ours]
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        other, _ = server.accept()
+        assert ours.getpeername() == other.getsockname()
+        assert ours.getsockname() == other.getpeername()
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+        other.close()
+
+
+def test_listening_again_after_shutdown(instance: Emulated, host: AttachedHost) -> None:
+    """A listener that is shut down is a fresh socket again (facts T9), at the same descriptor."""
+    with host.socket() as server:
+        number, port = server.fileno(), 5005
+        server.bind((ADDRESS4, port))
+        server.listen()
+        server.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(OSError, match="does not listen"):
+            server.accept()
+        server.listen()
+        assert server.fileno() == number
+        with client_of(instance, port) as client, server.accept()[0] as ours:
+            ours.sendall(b"here")
+            assert client.recv(9) == b"here"
+
+
+def test_the_backlog_is_the_stacks(instance: Emulated, host: AttachedHost) -> None:
+    """listen(n): n + 1 connections wait (facts T12), those under way to the app included."""
+    with host.socket() as server:
+        server.bind((ADDRESS4, 0))
+        server.listen(1)
+        port = server.getsockname()[1]
+        clients = [client_of(instance, port) for _ in range(2)]
+        extra = instance.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
+        extra.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            extra.connect((ADDRESS4, port))
+        for client in clients:
+            ours, peer = server.accept()
+            assert peer == client.getsockname()
+            ours.close()
+            client.close()
+        extra.close()
+
+
+def errno_of(call: Callable[[], object]) -> int | None:
+    try:
+        call()
+    except OSError as problem:
+        return problem.errno
+    return 0
+
+
+def test_calls_that_fail_as_the_kernels_do(host: AttachedHost) -> None:
+    """T11, through a descriptor."""
+    with host.create_server(("", 0)) as server, host.socket() as fresh:
+        name = server.getsockname()
+        for call, number in (
+            (lambda: server.bind(("", 0)), errno.EINVAL),
+            (lambda: server.connect(name), errno.EISCONN),
+            (lambda: server.recv(1), errno.ENOTCONN),
+            (lambda: server.send(b"x"), errno.EPIPE),
+            (server.getpeername, errno.ENOTCONN),
+            (fresh.accept, errno.EINVAL),
+            (lambda: fresh.recv(1), errno.ENOTCONN),
+            (lambda: fresh.send(b"x"), errno.EPIPE),
+            (lambda: fresh.shutdown(socket.SHUT_RDWR), errno.ENOTCONN),
+            (lambda: fresh.bind(("192.0.2.1", 0)), errno.EADDRNOTAVAIL),
+            (lambda: fresh.bind(name), errno.EADDRINUSE),
+            (lambda: fresh.setsockopt(77, 77, 1), errno.ENOPROTOOPT),
+            (lambda: host.socket(socket.AF_INET, socket.SOCK_RAW), errno.ESOCKTNOSUPPORT),
+            (lambda: host.socket(socket.AF_UNIX), errno.EAFNOSUPPORT),
+        ):
+            assert errno_of(call) == number
+        with pytest.raises(OverflowError):
+            fresh.bind(("", 70000))
+        fresh.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fresh.bind(("", 0))
+
+
+def test_udp(instance: Emulated, host: AttachedHost) -> None:
+    with (
+        host.socket(type=socket.SOCK_DGRAM) as ours,
+        instance.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        ours.bind((ADDRESS4, 0))
+        client.bind(("198.18.0.1", 0))
+        client.settimeout(5)
+        ours.settimeout(5)
+        for size in (0, 1, 1400, 20000):
+            client.sendto(bytes(size), ours.getsockname())
+            assert ours.recvfrom(65535) == (bytes(size), client.getsockname())
+            ours.sendto(bytes(size), client.getsockname())
+            assert client.recvfrom(65535) == (bytes(size), ours.getsockname())
+        ours.connect(client.getsockname())
+        assert ours.send(b"connected") == 9
+        assert client.recv(99) == b"connected"
+        client.sendto(b"longer", ours.getsockname())
+        assert ours.recvmsg(4)[::2] == (b"long", socket.MSG_TRUNC)
+        client.close()
+        ours.send(b"nobody")
+        with pytest.raises(ConnectionRefusedError):
+            ours.recv(9)
+        with pytest.raises(OSError, match="Message too long"):
+            ours.send(bytes(65508))

@@ -18,14 +18,13 @@ from netemu.stack.host import Host
 
 EVENTS = 128
 """Taken from the kernel at once, before the stack gets its turn."""
-GRACE_NS = 2_000_000
-"""Between the last close of a descriptor and what follows: a process that is dying closes all it has, its session too."""
 DEATH_NS = 1_000_000_000
 """For so long a process that ended its session counts as the reason why its descriptors close."""
 ERRORS_KEPT = 4096
 SESSIONS_PER_USER = 1024
 SOCKETS_PER_APP = 4096
 """An app that asks for more gets EMFILE; connections for it wait in the accept queue."""
+_PF_EXITING = 0x4  # linux/sched.h
 SPARE_DESCRIPTORS = 64
 """Kept for what the instance itself opens."""
 
@@ -174,21 +173,13 @@ class Broker:
             anchor.detach()
             anchor.sock.close()
 
-    def hung_up(self, anchor: Anchor) -> None:
-        """A connection's descriptor was closed: by choice, or because its process died? That shows in a moment."""
-        if anchor.deliberate or not anchor.pid:
-            anchor.hung_up()
-        else:
-            self.call_later(GRACE_NS, lambda: None if anchor.app_gone else anchor.hung_up())
-
-    def has_died(self, pid: int) -> bool:
-        """Did this process just end its session, and has no other?"""
-        when = self._departed.get(pid)
-        return (
-            when is not None
-            and self._clock.now - when < DEATH_NS
-            and all(session.pid != pid for session in self.sessions)
-        )
+    def is_dying(self, pid: int) -> bool:
+        """Do descriptors of this process close because it ends? While it closes them the kernel says so; then it is gone."""
+        exiting = is_exiting(pid)
+        if exiting is None:
+            just_now = self._clock.now - self._departed.get(pid, -DEATH_NS) < DEATH_NS
+            return just_now or any(session.pid == pid for session in self.sessions)
+        return exiting
 
     def depart(self, session: Session) -> None:
         self.sessions.discard(session)
@@ -218,6 +209,15 @@ class Broker:
         self._listener.close()
         self._epoll.close()
         self.path.unlink(missing_ok=True)
+
+
+def is_exiting(pid: int) -> bool | None:
+    """Is the process about to end (PF_EXITING among its flags, proc(5))? None when there is none of this number."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return bool(int(fields[6]) & _PF_EXITING)
 
 
 def raise_descriptor_limit() -> int:

@@ -109,6 +109,9 @@ class StreamAnchor(Anchor):
     # -- from the app ---------------------------------------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
+        if events & _HANGUP and self._fill > 1:
+            self.broker.close(self)  # nobody waits for the handshake any more
+            return
         if events & _HANGUP and not self._hung_up:
             self._hung_up = self._half_closed = True
             if self.end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET:
@@ -159,7 +162,7 @@ class StreamAnchor(Anchor):
 
     def _app_is_done(self) -> None:
         if self._hung_up:
-            self.broker.hung_up(self)
+            self.hung_up()
         elif self._connection.state in CAN_SEND:
             self.sock.shutdown(socket.SHUT_WR)
 
@@ -184,7 +187,7 @@ class StreamAnchor(Anchor):
     def hung_up(self) -> None:
         """The descriptor is gone and all that was written is taken. A process that died loses its connections."""
         self.app_gone = True
-        if self.broker.has_died(self.pid) and not self.deliberate and self._connection.state in CAN_SEND:
+        if not self.deliberate and self.broker.is_dying(self.pid) and self._connection.state in CAN_SEND:
             self.sock.abort()
             self.broker.close(self)
         else:
