@@ -27,7 +27,7 @@ def instance() -> Iterator[Emulated]:
     """An instance without apps, for those that attach; after the module's tests nothing may be left in it."""
     namespace = Namespace()
     try:
-        with emulated(namespace, "--no-apps") as instance:
+        with emulated(namespace, "--no-apps", "--seed", "7") as instance:
             yield instance
             until(lambda: all(row["state"] == "TIME-WAIT" for row in instance.sockets()), 10)
     finally:

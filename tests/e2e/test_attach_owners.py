@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -136,15 +136,6 @@ def test_a_stopped_app_hurts_nobody(instance: Emulated, host: AttachedHost) -> N
         other.close()
         ours.close()
         victim.send_signal(signal.SIGCONT)
-
-
-def test_whose_it_is(instance: Emulated, host: AttachedHost) -> None:
-    """The kernel says it (SO_PEERCRED), not the app."""
-    with host.create_server(("", 0)) as server:
-        port = server.getsockname()[1]
-        row = next(row for row in instance.sockets() if row["local"].endswith(f":{port}"))
-        assert (row["app"], row["pid"], row["uid"]) == ("app", os.getpid(), 0)
-        assert row["program"] == Path("/proc/self/comm").read_text().strip()
 
 
 # -- other users ------------------------------------------------------------------------------------------------------------
@@ -289,8 +280,7 @@ def test_who_asks_and_never_listens_is_let_go(instance: Emulated, host: Attached
     raw.ask(1, "hello", VERSION, "deaf")
     request = msgspec.msgpack.encode([7, "socket", 2, 1])
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        for _ in range(100_000):
-            raw.socket.send(request)
+        deque((raw.socket.send(request) for _ in range(100_000)), maxlen=0)
     raw.socket.close()
     until(lambda: not any(row["app"] == "deaf" for row in instance.sockets()))
     other, ours = pair(instance, host)
@@ -317,7 +307,7 @@ def test_as_many_sockets_as_an_app_may_have(instance: Emulated, host: AttachedHo
         for one in held:
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    until(lambda: [row for row in instance.sockets() if row["app"] == "app"] == [])
+    until(lambda: all(row["app"] != "app" or row["state"] == "TIME-WAIT" for row in instance.sockets()))
     host.socket().close()
 
 

@@ -40,6 +40,8 @@ class Anchor:
 
     __slots__ = ("app_gone", "broker", "deliberate", "end", "inode", "other", "pid", "sock")
     state = ""
+    rank = 1
+    """Of two pieces of news at once the one of lower rank is looked at first."""
 
     def __init__(self, broker: Broker, sock: Socket, kind: int) -> None:
         """Make the pair."""

@@ -83,10 +83,14 @@ class Broker:
     # -- events ---------------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Do what the apps ask for and what their descriptors say."""
+        """Do what the apps ask for and what their descriptors say.
+
+        In this order: what was asked, then who took what from a listener, and then what became of the connections.
+        """
         watched = self._watched
-        for who, events in [(watched.get(fd), events) for fd, events in self._epoll.poll(0, EVENTS)]:
-            if who is not None and not (isinstance(who, Anchor) and who.app_gone):
+        news = [(watched[fd], events) for fd, events in self._epoll.poll(0, EVENTS) if fd in watched]
+        for who, events in sorted(news, key=_rank):
+            if not (isinstance(who, Anchor) and who.app_gone):
                 who.ready(events)
 
     def ready(self, events: int) -> None:
@@ -209,6 +213,11 @@ class Broker:
         self._listener.close()
         self._epoll.close()
         self.path.unlink(missing_ok=True)
+
+
+def _rank(news: tuple[Ready, int]) -> int:
+    who = news[0]
+    return who.rank if isinstance(who, Anchor) else 0
 
 
 def is_exiting(pid: int) -> bool | None:

@@ -47,6 +47,7 @@ class StreamAnchor(Anchor):
 
     __slots__ = ("_connection", "_eof_told", "_fill", "_half_closed", "_hung_up", "_paused", "_shut_both")
     sock: StreamSocket
+    rank = 2
 
     def __init__(self, broker: Broker, sock: StreamSocket, is_connecting: bool) -> None:
         assert sock.connection is not None
