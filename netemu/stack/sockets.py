@@ -176,23 +176,31 @@ class Socket:
         packed, port = self._address(address[0]), address[1]
         if not 0 <= port <= 65535:
             raise OverflowError("port must be 0-65535.")
-        local = unmapped(packed)
-        if self.is_ipv6 and ((self.v6only and len(local) == 4) or (self.is_stream and packed[0] == 0xFF)):
-            raise error(errno.EINVAL, f"this socket cannot have {address[0]}")
-        any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
-        if not any_or_group and not self.host.is_local(local):
-            raise error(errno.EADDRNOTAVAIL, f"{address[0]} is not an address of this host")
-        if self.uid and self.host.flavour.is_privileged(
-            name_for(self, packed, port), port, self.host.config.unprivileged_port_start
-        ):
+        if self.is_ipv6 and self.is_stream and packed[0] == 0xFF:
+            raise error(errno.EINVAL, "TCP has no groups")
+        if not self.is_ipv6:  # as Linux: the order is another one for each family
+            self._check_address(packed, address[0])
+        flavour, first = self.host.flavour, self.host.config.unprivileged_port_start
+        if self.uid and flavour.is_privileged(name_for(self, packed, port), port, first):
             raise error(errno.EACCES, f"port {port} is for root")
         if self.name is not None or self.is_busy:
             raise error(errno.EINVAL, "the socket is bound already")
+        if self.is_ipv6:
+            self._check_address(packed, address[0])
         if self.no_port and not port:
             self.bound = self.laddr = packed
             return
         self.host.ports_of(self).bind(self, packed, port)
         self.bound, self.port_by_bind = packed, port > 0
+
+    def _check_address(self, packed: bytes, shown_as: str) -> None:
+        """May this socket be bound to this address at all?"""
+        local = unmapped(packed)
+        if self.is_ipv6 and self.v6only and len(local) == 4:
+            raise error(errno.EINVAL, "an IPv6-only socket cannot have an IPv4 address")
+        any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
+        if not any_or_group and not self.host.is_local(local):
+            raise error(errno.EADDRNOTAVAIL, f"{shown_as} is not an address of this host")
 
     @property
     def is_busy(self) -> bool:

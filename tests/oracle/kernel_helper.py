@@ -1,0 +1,135 @@
+"""The kernel's side of a comparison: socket calls in a private network namespace, asked for in lines of JSON.
+
+Run by kernel_sockets.py under `unshare -n`. Each call is made as the effective user that the socket belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from netemu.runtime.namespace import bring_up_loopback
+
+SETTLE = 0.05
+"""Seconds that a handshake over loopback may take before it counts as one that is not answered."""
+SYN_SENT, SYN_RECEIVED, CLOSED, LISTEN = 2, 3, 7, 10
+
+
+class Helper:
+    """Sockets by number."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[int, tuple[socket.socket, int]] = {}
+        self._next = 0
+
+    def _add(self, made: socket.socket, uid: int) -> int:
+        made.setblocking(False)
+        self._next += 1
+        self.sockets[self._next] = made, uid
+        return self._next
+
+    def socket(self, family: int, kind: int, uid: int) -> int:
+        return self._add(socket.socket(family, kind), uid)
+
+    def setsockopt(self, number: int, level: int, option: int, value: int | str) -> None:
+        self.sockets[number][0].setsockopt(level, option, value if isinstance(value, int) else bytes.fromhex(value))
+
+    def getsockopt(self, number: int, level: int, option: int) -> int:
+        return self.sockets[number][0].getsockopt(level, option)
+
+    def bind(self, number: int, address: str, port: int) -> None:
+        self.sockets[number][0].bind((address, port))
+
+    def listen(self, number: int, backlog: int) -> None:
+        self.sockets[number][0].listen(backlog)
+
+    def connect(self, number: int, address: str, port: int) -> None:
+        """Returns once the handshake is over, or is not answered."""
+        made = self.sockets[number][0]
+        try:
+            made.connect((address, port))
+        finally:
+            end = time.monotonic() + SETTLE
+            while self._state(made) in (SYN_SENT, SYN_RECEIVED) and time.monotonic() < end:
+                time.sleep(0.0005)
+
+    def accept(self, number: int) -> tuple[int, list[object]]:
+        made, uid = self.sockets[number]
+        child, peer = made.accept()
+        return self._add(child, uid), list(peer[:2])
+
+    def shutdown(self, number: int, how: int) -> None:
+        self.sockets[number][0].shutdown(how)
+
+    def close(self, number: int) -> None:
+        self.sockets.pop(number)[0].close()
+
+    def getsockname(self, number: int) -> list[object]:
+        return list(self.sockets[number][0].getsockname()[:2])
+
+    def getpeername(self, number: int) -> list[object]:
+        return list(self.sockets[number][0].getpeername()[:2])
+
+    def send(self, number: int, text: str) -> int:
+        return self.sockets[number][0].send(text.encode())
+
+    def recv(self, number: int, limit: int) -> str:
+        return self.sockets[number][0].recv(limit).decode()
+
+    def states(self) -> dict[int, tuple[int, int]]:
+        """Of every TCP socket: its state, and how many connections wait for accept."""
+        found = {}
+        for number, (made, _) in self.sockets.items():
+            info = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            waiting = int.from_bytes(info[24:28], sys.byteorder) if info[0] == LISTEN else 0  # tcpi_unacked
+            found[number] = info[0], waiting
+        return found
+
+    def sysctl(self, name: str, value: str) -> None:
+        with open(f"/proc/sys/{name.replace('.', '/')}", "w") as file:
+            file.write(value)
+
+    def reset(self) -> None:
+        for made, _ in self.sockets.values():
+            made.close()
+        self.sockets.clear()
+        self._next = 0
+
+    @staticmethod
+    def _state(made: socket.socket) -> int:
+        if made.type != socket.SOCK_STREAM:
+            return CLOSED
+        return made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+    def answer(self, method: str, arguments: list[object]) -> object:
+        """[errno, result]."""
+        call: Callable[..., object] = getattr(self, method)
+        uid = arguments[2] if method == "socket" else self._uid(arguments)
+        assert isinstance(uid, int)
+        os.seteuid(uid)
+        try:
+            return [0, call(*arguments)]
+        except OSError as error:
+            return [error.errno, None]
+        finally:
+            os.seteuid(0)
+
+    def _uid(self, arguments: list[object]) -> int:
+        number = arguments[0] if arguments else None
+        return self.sockets[number][1] if isinstance(number, int) and number in self.sockets else 0
+
+
+def main() -> None:
+    bring_up_loopback()
+    helper = Helper()
+    for line in sys.stdin:
+        method, *arguments = json.loads(line)
+        print(json.dumps(helper.answer(method, arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
