@@ -13,6 +13,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from netemu.wire.buffer import Buffer
+from netemu.wire.ip import is_loopback
 
 MASK = 0xFFFFFFFF
 MAX_LENGTH = 4096  # BPF_MAXINSNS
@@ -44,14 +45,12 @@ _JUMPS: dict[int, Callable[[int, int], bool]] = {
     JGE: lambda a, b: a >= b,
     JSET: lambda a, b: a & b != 0,
 }
-NET, ANCILLARY = MASK + 1 - 0x100000, MASK + 1 - 0x1000  # SKF_NET_OFF, SKF_AD_OFF
-_FACTS = {0: "protocol", 4: "zero", 8: "ifindex", 20: "zero", 24: "zero", 28: "hatype", 32: "zero", 36: "zero",
-          44: "zero", 48: "zero", 52: "payload", 56: "zero", 60: "zero"}  # fmt: skip
-"""SKF_AD_*: those that a packet on a TUN has. The CPU is 0, as there is one loop; a random number too, to see the same twice."""
-XOR_X = 40
-TUN_TYPE = 65534  # ARPHRD_NONE
-TUN_INDEX = 2
-"""lo is 1 (netemu.stack.host)."""
+LINK, NET, ANCILLARY = (MASK + 1 - n for n in (0x200000, 0x100000, 0x1000))  # SKF_LL_OFF, SKF_NET_OFF, SKF_AD_OFF
+PROTOCOL, IFINDEX, HATYPE, XOR_X = 0, 8, 28, 40  # SKF_AD_*
+NOTHING = frozenset({4, 12, 16, 20, 24, 32, 36, 44, 48, 52, 56, 60})
+"""The others, all 0: there is one loop, so the CPU is 0; so is a random number, to see the same twice."""
+FACTS = NOTHING | {PROTOCOL, IFINDEX, HATYPE, XOR_X}
+LOOPBACK_TYPE, TUN_TYPE = 772, 65534  # ARPHRD_LOOPBACK, ARPHRD_NONE
 
 
 class Instruction(NamedTuple):
@@ -113,29 +112,27 @@ class _View:
     """A packet as a program sees it."""
 
     def __init__(self, data: Buffer, payload: int) -> None:
-        self.data, self.payload = data, payload
+        self._data, self._payload = data, payload
         self.length = len(data) - payload
 
     def load(self, offset: int, size: int) -> int | None:
-        """Big endian from ``offset``; None when that is not all there."""
-        if offset >= ANCILLARY:
-            return self._fact(offset - ANCILLARY)
-        at = offset - NET if offset >= NET else offset + self.payload
-        if at + size > len(self.data):
+        """Big endian from ``offset``; None when that is not all there. A TUN has no link layer: its header is IP's."""
+        at = offset - NET if offset >= NET else offset - LINK if offset >= LINK else offset + self._payload
+        if at + size > len(self._data):
             return None
-        return int.from_bytes(self.data[at : at + size], "big")
+        return int.from_bytes(self._data[at : at + size], "big")
 
-    def _fact(self, number: int) -> int | None:
-        is_v6 = bool(len(self.data)) and self.data[0] >> 4 == 6
-        facts = {
-            "zero": 0,
-            "protocol": 0x86DD if is_v6 else 0x0800,
-            "ifindex": TUN_INDEX,
-            "hatype": TUN_TYPE,
-            "payload": 0,  # of the transport's payload, from where the program's view begins
-        }
-        name = _FACTS.get(number)
-        return None if name is None else facts[name]
+    def fact(self, number: int) -> int | None:
+        """SKF_AD_*."""
+        if number in NOTHING or not len(self._data):
+            return 0
+        is_v6 = self._data[0] >> 4 == 6
+        if number == PROTOCOL:
+            return 0x86DD if is_v6 else 0x0800
+        local = is_loopback(bytes(self._data[24:40] if is_v6 else self._data[16:20]))
+        if number == IFINDEX:
+            return 1 if local else 2  # as Host.devices
+        return LOOPBACK_TYPE if local else TUN_TYPE
 
 
 def _load(code: int, k: int, x: int, memory: list[int], packet: _View) -> int | None:
@@ -149,6 +146,8 @@ def _load(code: int, k: int, x: int, memory: list[int], packet: _View) -> int | 
     if mode == MSH:
         value = packet.load(k, 1)
         return None if value is None else 4 * (value & 15)
+    if mode == ABS and k >= ANCILLARY:
+        return packet.fact(k - ANCILLARY)
     return packet.load((k + x if mode == IND else k) & MASK, size)
 
 
@@ -169,7 +168,7 @@ def _problem(instruction: Instruction, left: int) -> str:
             return "a division by 0"
         if operation in (0x60, 0x70) and k >= 32:
             return f"a shift by {k}"
-    if code & 0xE7 == LD | ABS and k >= ANCILLARY and k - ANCILLARY != XOR_X and k - ANCILLARY not in _FACTS:
+    if code & 0xE7 == LD | ABS and k >= ANCILLARY and k - ANCILLARY not in FACTS:
         return f"no such fact {k - ANCILLARY}"
     return ""
 

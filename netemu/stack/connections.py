@@ -351,7 +351,8 @@ class Connections:
             self._forget(known)  # as Linux: timestamps keep the old and the new connection apart (facts T10)
         elif known is not None:
             raise error(errno.EADDRNOTAVAIL, "this 4-tuple is in use")
-        socket.laddr, socket.peer = laddr, (remote, port)
+        socket.move(laddr)
+        socket.peer = remote, port
         before = known if isinstance(known, TimeWait) else None
         c = self._new(local, remote, flow, socket, host.now, before)
         socket.connection = c

@@ -37,6 +37,8 @@ class Holder(Protocol):
     @property
     def exclusive(self) -> bool: ...
     @property
+    def has_own_group(self) -> bool: ...
+    @property
     def port_by_connect(self) -> bool: ...
 
 
@@ -47,7 +49,7 @@ class Remains:
         "app", "exclusive", "id", "is_ipv6", "name", "port_by_connect", "reuseaddr", "reuseport", "reuseport_lb", "uid",
     )  # fmt: skip
     is_stream = is_connected = in_time_wait = True
-    is_listening = False
+    is_listening = has_own_group = False
 
     def __init__(self, socket: Holder) -> None:
         self.id, self.app, self.uid = socket.id, socket.app, socket.uid

@@ -153,9 +153,11 @@ class Socket:
         if len(packed) == 4 and self.is_ipv6 and (self.v6only or (len(bound) == 16 and bound != ANY_V6)):
             raise error(errno.ENETUNREACH, "this IPv6 socket cannot reach an IPv4 address")
         if len(packed) == 16 and len(bound) == 4:
-            raise error(errno.EAFNOSUPPORT, "the socket is bound to an IPv4 address")
+            if packed != ANY_V6:
+                raise error(errno.EAFNOSUPPORT, "the socket is bound to an IPv4 address")
+            packed, bound = ANY_V4, ANY_V4
         if packed in (ANY_V4, ANY_V6):
-            packed = LOOPBACK[len(packed)]  # "this host" (facts T10, U4)
+            packed = self._this_host(packed, bound)
         if not self.host.is_local(packed) and is_impossible_source(packed):
             if packed == BROADCAST and not self.is_stream:
                 raise error(errno.EACCES, "broadcast")
@@ -164,6 +166,15 @@ class Socket:
             # DEVIATION: Linux sends it by that device, where nobody has the address, and connect waits for the timeout
             raise error(errno.ENETUNREACH, f"no way to {address[0]} by {self.device}")
         return packed, port
+
+    def _this_host(self, wildcard: bytes, bound: bytes) -> bytes:
+        """What a wildcard means as a destination (facts T10, U4): over IPv4 the socket's own address first."""
+        if len(wildcard) == 4 and bound not in (ANY_V4, ANY_V6):
+            return bound
+        if not self.host.flavour.any_is_loopback:
+            wire = (a for a in self.host.addresses if len(a) == len(wildcard))
+            return next(wire, LOOPBACK[len(wildcard)])
+        return LOOPBACK[len(wildcard)]
 
     @property
     def local_address(self) -> bytes:
@@ -190,8 +201,14 @@ class Socket:
         if self.no_port and not port:
             self.bound = self.laddr = packed
             return
-        self.host.ports_of(self).bind(self, packed, port)
+        try:
+            self.host.ports_of(self).bind(self, packed, port)
+        except OSError:
+            self.bound = self.laddr = ANY_V6 if self.is_ipv6 else ANY_V4  # as Linux: whatever it was before
+            raise
         self.bound, self.port_by_bind = packed, port > 0
+        if self.is_ipv6 and packed != ANY_V6 and packed[:12] != MAPPED:
+            self.v6only = True  # as Linux, from now on: it shows in the option, and a later bind meets it
 
     def _check_address(self, packed: bytes, shown_as: str) -> None:
         """May this socket be bound to this address at all?"""
@@ -211,6 +228,11 @@ class Socket:
     def is_connected(self) -> bool:
         """Has a peer: it is not for what comes from others."""
         return self.peer is not None
+
+    @property
+    def has_own_group(self) -> bool:
+        """A selector was attached before it joined anybody: now it cannot (facts T9)."""
+        return self.group is not None and self.group.key is None
 
     @property
     def local_ports(self) -> tuple[int, int]:

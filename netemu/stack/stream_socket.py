@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netemu.reasons import Close, Reset
 from netemu.stack import constants as so
 from netemu.stack.listener import SOMAXCONN, Listener
-from netemu.stack.names import shown
+from netemu.stack.names import ANY_V4, ANY_V6, name_for, shown
 from netemu.stack.options import OPTIONS
 from netemu.stack.output import Template
 from netemu.stack.sockets import Address, Socket, check_size, error
@@ -29,6 +29,7 @@ class StreamSocket(Socket):
     """A TCP socket: fresh, listening, or one end of a connection."""
 
     __slots__ = (
+        "address_by_bind",
         "connected",
         "connecting",
         "connection",
@@ -50,6 +51,8 @@ class StreamSocket(Socket):
         super().__init__(host, family, app, uid)
         self.connection: Connection | None = None
         self.listener: Listener | None = None
+        self.address_by_bind = False
+        """bind once gave it a specific address: it keeps the one that it has, whatever becomes of a connection."""
         self.connecting = False
         """connect was called, and has not yet told how it went."""
         self.connected = False
@@ -87,6 +90,7 @@ class StreamSocket(Socket):
 
     def bind(self, address: Address) -> None:
         super().bind(address)
+        self.address_by_bind |= self.bound not in (ANY_V4, ANY_V6)
         self.host.table.add_bound(self)
 
     def listen(self, backlog: int = SOMAXCONN) -> None:
@@ -141,7 +145,20 @@ class StreamSocket(Socket):
     def _disconnect(self) -> None:
         """Forget a connection that has ended, or never began."""
         self.connection, self.peer, self.soft_error = None, None, None
-        self.laddr = self.bound
+        if self.address_by_bind:
+            self.bound = self.laddr
+        else:
+            self.move(self.bound)
+
+    def move(self, packed: bytes) -> None:
+        """Have another local address: one bound to a wildcard holds its port at one address only while it is connected."""
+        if packed == self.laddr:
+            return
+        self.laddr = packed
+        if self.name is not None:
+            self.host.table.remove_bound(self)
+            self.name = name_for(self, packed, self.lport)
+            self.host.table.add_bound(self)
 
     def getpeername(self) -> Address:
         c = self.connection

@@ -113,7 +113,7 @@ class Netemu:
         assert isinstance(made, StreamSocket)
         return made
 
-    def _socket(self, family: int, kind: int, uid: int) -> int:
+    def _open(self, family: int, kind: int, uid: int) -> int:
         return self._add(self.host.socket(family, kind, app="t", uid=uid))
 
     def _setsockopt(self, number: int, level: int, option: int, value: int | str) -> None:

@@ -32,7 +32,7 @@ class Helper:
         self.sockets[self._next] = made, uid
         return self._next
 
-    def socket(self, family: int, kind: int, uid: int) -> int:
+    def open(self, family: int, kind: int, uid: int) -> int:
         return self._add(socket.socket(family, kind), uid)
 
     def setsockopt(self, number: int, level: int, option: int, value: int | str) -> None:
@@ -103,12 +103,13 @@ class Helper:
     def _state(made: socket.socket) -> int:
         if made.type != socket.SOCK_STREAM:
             return CLOSED
-        return made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        info: bytes = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return info[0]
 
     def answer(self, method: str, arguments: list[object]) -> object:
         """[errno, result]."""
         call: Callable[..., object] = getattr(self, method)
-        uid = arguments[2] if method == "socket" else self._uid(arguments)
+        uid = arguments[2] if method == "open" else self._uid(arguments)
         assert isinstance(uid, int)
         os.seteuid(uid)
         try:

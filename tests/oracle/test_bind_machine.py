@@ -18,7 +18,7 @@ from netemu.stack import constants as so
 from netemu.stack.groups import Group
 from netemu.stack.stream_socket import StreamSocket
 
-SEQUENCES = 2000 if os.environ.get("NETEMU_FULL") else 300
+SEQUENCES = int(os.environ.get("NETEMU_SEQUENCES", 0)) or (2000 if os.environ.get("NETEMU_FULL") else 300)
 STEPS = 12
 UIDS = (0, 10, 11)
 V4 = ("127.0.0.1", "127.0.0.2", "0.0.0.0")
@@ -84,7 +84,7 @@ class Comparison(RuleBasedStateMachine):
     )
     def socket(self, v6: bool, uid: int, reuseaddr: bool, reuseport: bool, v6only: bool) -> None:
         family = so.AF_INET6 if v6 else so.AF_INET
-        number = self.both("socket", family, so.SOCK_STREAM, uid)[1]
+        number = self.both("open", family, so.SOCK_STREAM, uid)[1]
         assert isinstance(number, int)
         self.families[number] = family
         for option, value in ((so.SO_REUSEADDR, reuseaddr), (so.SO_REUSEPORT, reuseport)):
@@ -121,7 +121,8 @@ class Comparison(RuleBasedStateMachine):
     def connect(self, n: int, address: int, port: int) -> None:
         number = self.pick(n)
         where = (V6 if self.families[number] == so.AF_INET6 else V4)[address], self.port + port
-        if self.spoke_ipv4.setdefault(number, address == 2) != (address == 2):
+        ipv4 = address == 2 or "::ffff:" in str(self.kernel.call("getsockname", number)[1])
+        if self.spoke_ipv4.setdefault(number, ipv4) != ipv4:
             return  # an IPv6 socket that has spoken IPv4 never again hears what comes by IPv6: the kernel's slip
         before = self.kernel.states()
         kernel = self.kernel.call("connect", number, *where)

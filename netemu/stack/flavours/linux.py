@@ -68,6 +68,7 @@ class Linux:
         return (
             group is not None
             and socket.reuseport
+            and not socket.has_own_group
             and socket.uid == group.uid
             and (not group.strict or group.includes(name, socket.is_ipv6))
         )
@@ -80,7 +81,7 @@ class Linux:
         """
         if new.reuseaddr and other.reuseaddr and not other.is_listening:
             return 0
-        if new.reuseport and other.reuseport and (other.in_time_wait or new.uid == other.uid):
+        if new.reuseport and other.reuseport and (other.in_time_wait or new.uid == other.uid) and not new.has_own_group:
             return 0
         return errno.EADDRINUSE
 
