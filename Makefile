@@ -12,7 +12,7 @@ RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint check bench soak format clean
+.PHONY: help setup run demo story test lint check bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ run: $(RUN_STAMP) ## run the host on a TUN device of this machine until ^C (root
 demo: $(RUN_STAMP) ## show it in a private namespace: curl, nc, ping, the socket table, a capture; no trace is left
 	@$(SETUP) packages curl nc ping ip unshare
 	@scripts/demo.sh
+
+story: $(RUN_STAMP) ## three apps on one port, as real processes, told step by step and checked (root, or through sudo)
+	@$(SETUP) packages nc ip unshare
+	@$(SUDO) $(NETEMU) story $(ARGS)
 
 test: $(DEV_STAMP) ## all tests, on two cores (root, for those with real clients)
 	@$(SETUP) packages curl wget nc.openbsd ncat ping tshark ip unshare setpriv

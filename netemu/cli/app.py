@@ -16,6 +16,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "nstat": {},
     "down": {},
     "doctor": {},
+    "story": {},
 }
 """Each is a function in a module of its name; with what typer is to know of it."""
 

@@ -94,8 +94,8 @@ def run(
     return run_command(checked, command)
 
 
-def enter_private_namespace() -> None:
-    """Become this very command, in a network namespace of its own; returns never."""
+def enter_private_namespace(verb: str = "run") -> None:
+    """Become this very command, ``verb``, in a network namespace of its own; returns never."""
     from netemu.runtime.namespace import can_unshare, private_namespace_command
     from netemu.runtime.paths import own_base
 
@@ -104,7 +104,7 @@ def enter_private_namespace() -> None:
         raise RuntimeFailure(problem)
     # In a user namespace we shall look like root; what is ours must stay where we look for it.
     os.environ["NETEMU_DIR"] = os.fspath(own_base())
-    again = python_command("from netemu.cli import main; sys.exit(main())", "run", "--inside", *sys.argv[2:])
+    again = python_command("from netemu.cli import main; sys.exit(main())", verb, "--inside", *sys.argv[2:])
     argv = private_namespace_command(again)
     sys.stdout.flush()
     os.execvp(argv[0], argv)

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -136,6 +137,15 @@ def test_a_stopped_app_hurts_nobody(instance: Emulated, host: AttachedHost) -> N
         other.close()
         ours.close()
         victim.send_signal(signal.SIGCONT)
+
+
+def test_whose_it_is(instance: Emulated, host: AttachedHost) -> None:
+    """The kernel says it (SO_PEERCRED), not the app."""
+    with host.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        row = next(row for row in instance.sockets() if row["local"].endswith(f":{port}"))
+        assert (row["app"], row["pid"], row["uid"]) == ("app", os.getpid(), 0)
+        assert row["program"] == Path("/proc/self/comm").read_text().strip()
 
 
 # -- other users ------------------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ BELOW: dict[str, set[str]] = {
     "apps": {"wire", "tcp", "stack", "link", "capture"},
     "runtime": {"wire", "tcp", "stack", "link", "capture", "apps", "tun"},
     "attached": {"runtime"},
+    "story": {"wire", "stack", "capture", "runtime", "attached"},
     "sim": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime"},
-    "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "attached", "sim", "tun"},
+    "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "attached", "story", "sim", "tun"},
 }
 """Room: the rooms that it may import from, its own and netemu/reasons.py aside. Arrows go down only; the engine of runtime is
 what a simulation runs, and the instance of runtime is what starts apps."""

@@ -1,0 +1,1 @@
+"""The story of three apps on one port, played by real processes (`netemu story`)."""

@@ -1,0 +1,57 @@
+"""`netemu story`: real processes, a real nc and a real server of the kernel's, and all that is told is so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulated import NETEMU, scratch
+
+pytestmark = pytest.mark.e2e
+
+
+def story(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [NETEMU, "story", "--pcap", str(directory / "story.pcapng")]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[tuple[str, Path]]:
+    with scratch() as directory:
+        said = story(directory)
+        assert (said.returncode, said.stderr) == (0, "")
+        yield said.stdout, directory / "story.pcapng"
+
+
+def test_every_step_is_as_told(told: tuple[str, Path]) -> None:
+    text, _ = told
+    assert "WRONG" not in text
+    assert text.count("   ok  ") == 22
+    for reason in ("ONLY_BOUND", "NO_SOCKET", "LISTEN_NOT_SYN", "LISTEN_RST", "OUTSIDE_WINDOW", "UDP_NO_SOCKET"):
+        assert f"dropped: {reason}" in text
+
+
+def test_the_capture_is_kept(told: tuple[str, Path]) -> None:
+    """tshark reads it, and finds a decision at each packet."""
+    argv = ["tshark", "-r", str(told[1]), "-T", "fields", "-e", "frame.comment"]
+    comments = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    assert len(comments) > 30
+    assert all(comment.startswith(("delivered to", "dropped: ", "sent", "taken: ")) for comment in comments)
+    assert any("by LISTEN_WILDCARD" in comment for comment in comments)
+
+
+def test_it_fails_when_a_step_differs() -> None:
+    """Without nc there is no client: that is told, and shows in the exit status."""
+    with scratch() as directory:
+        tools = directory / "bin"
+        tools.mkdir()
+        for tool in ("unshare", "true"):
+            found = subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip()
+            (tools / tool).symlink_to(found)
+        said = story(directory, PATH=str(tools))
+        assert said.returncode == 1
+        assert "WRONG  the story broke off" in said.stdout
+        assert "Traceback" not in said.stdout + said.stderr
