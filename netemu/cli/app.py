@@ -14,6 +14,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "ss": {},
     "capture": {},
     "nstat": {},
+    "binds": {},
     "down": {},
     "doctor": {},
     "story": {},

@@ -25,8 +25,6 @@ class Trusted(NamedTuple):
     uid: int
     name: Name
     is_ipv6: bool
-    strict: bool
-    """The name counts too, since not all who hold the port belong to the group."""
 
     def includes(self, other: Name, is_ipv6: bool) -> bool:
         """Is this name the other's, or a wildcard over it?"""
@@ -38,29 +36,23 @@ class Trusted(NamedTuple):
 
 
 class Port:
-    """One port: who holds it, and what Linux remembers of those who bound it (``all_reuseaddr``, ``reuseport``)."""
+    """One port: who holds it, and the SO_REUSEPORT socket that Linux remembers of those who bound it."""
 
-    __slots__ = ("all_reuseaddr", "by_connect", "holders", "reuseport")
+    __slots__ = ("by_connect", "holders", "trusted")
 
     def __init__(self) -> None:
         self.holders: dict[Holder, None] = {}
         self.by_connect = 0
         """How many of them got it by connecting."""
-        self.all_reuseaddr = False
-        self.reuseport: Trusted | None = None
+        self.trusted: Trusted | None = None
 
-    def remember(self, socket: Holder, name: Name, listening: bool) -> None:
+    def remember(self, socket: Holder, name: Name) -> None:
         """``socket`` is let in (facts T6)."""
-        reuse = socket.reuseaddr and not listening
-        first = not self.holders
-        self.all_reuseaddr = reuse and (first or self.all_reuseaddr)
+        known = self.trusted
         if not socket.reuseport:
-            self.reuseport = None
-            return
-        known = self.reuseport
-        fits = known is not None and known.uid == socket.uid
-        if known is None or not fits or (known.strict and not known.includes(name, socket.is_ipv6)):
-            self.reuseport = Trusted(socket.uid, name, socket.is_ipv6, not first)
+            self.trusted = None
+        elif known is None or known.uid != socket.uid or not known.includes(name, socket.is_ipv6):
+            self.trusted = Trusted(socket.uid, name, socket.is_ipv6)
 
 
 class Ports:
@@ -81,7 +73,7 @@ class Ports:
         else:
             port = self._free_port(socket, name_for(socket, address, 0))
         name = name_for(socket, address, port)
-        self._port(port).remember(socket, name, False)
+        self._port(port).remember(socket, name)
         self.hold(socket, port)
         socket.bind_order = next(self._order)
         socket.take_name(address, name)
@@ -89,7 +81,7 @@ class Ports:
     def check(self, socket: Socket, name: Name, listening: bool) -> None:
         """May ``socket`` hold ``name``, or listen there? EADDRINUSE (where the flavour has it so: EACCES)."""
         flavour, known = self._host.flavour, self._ports.get(name.port)
-        if known is None or flavour.trusts(known, socket, name, listening):
+        if known is None or flavour.trusts(known, socket, name):
             return
         for other in known.holders:
             if other is not socket and _overlap(other, name):
@@ -102,7 +94,7 @@ class Ports:
         assert socket.name is not None
         if self._host.flavour.checks_at_listen:
             self.check(socket, socket.name, True)
-            self._port(socket.lport).remember(socket, socket.name, True)
+            self._port(socket.lport).remember(socket, socket.name)
 
     def hold(self, holder: Holder, port: int) -> None:
         known = self._port(port)
@@ -118,7 +110,7 @@ class Ports:
         if not known.holders:
             del self._ports[port]
         elif known.by_connect == len(known.holders):
-            known.all_reuseaddr, known.reuseport = False, None
+            known.trusted = None
 
     def _port(self, port: int) -> Port:
         return self._ports.get(port) or self._ports.setdefault(port, Port())

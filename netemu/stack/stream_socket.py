@@ -137,6 +137,8 @@ class StreamSocket(Socket):
             self._disconnect()
             raise error(number or errno.ECONNABORTED)
         remote, port = self._remote(address)
+        if not port and self.host.flavour.port_zero_errno:
+            raise error(self.host.flavour.port_zero_errno, "port 0 is nobody's")
         self._disconnect()
         self.host.tcp.connect(self, remote, port)
         self.connecting = True

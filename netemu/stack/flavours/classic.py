@@ -27,7 +27,7 @@ class Classic(Linux):
 
     name = "classic"
 
-    def trusts(self, port: Port, socket: Holder, name: Name, listening: bool) -> bool:
+    def trusts(self, port: Port, socket: Holder, name: Name) -> bool:
         return False
 
     def refuses(self, new: Holder, name: Name, other: Holder, listening: bool) -> int:

@@ -30,7 +30,7 @@ class FreeBSD(Linux):
     name = "freebsd"
     options = Linux.options | {so.SO_REUSEPORT_LB}
     checks_at_listen = False
-    port_zero = errno.EADDRNOTAVAIL
+    port_zero_errno = errno.EADDRNOTAVAIL
     any_is_loopback = False
     multicast_needs_join = True
     copies_stop_without_option = True
@@ -38,7 +38,7 @@ class FreeBSD(Linux):
     disconnect_forgets_address = True
     soft_icmp_is_told = True
 
-    def trusts(self, port: Port, socket: Holder, name: Name, listening: bool) -> bool:
+    def trusts(self, port: Port, socket: Holder, name: Name) -> bool:
         return False
 
     def refuses(self, new: Holder, name: Name, other: Holder, listening: bool) -> int:

@@ -30,8 +30,8 @@ class Linux:
     """The options of level SOL_SOCKET about sharing a port that exist; others are ENOPROTOOPT."""
     checks_at_listen = True
     """listen() looks for conflicts once more."""
-    port_zero: int = errno.ECONNREFUSED
-    """What connecting a TCP socket to port 0 gives."""
+    port_zero_errno = 0
+    """What connecting to port 0 gives; 0: it is tried."""
     any_is_loopback = True
     """The destination 0.0.0.0 or :: is the loopback; else the first address of the wire."""
 
@@ -60,18 +60,12 @@ class Linux:
         """Is root needed to bind this?"""
         return 0 < port < first_unprivileged
 
-    def trusts(self, port: Port, socket: Holder, name: Name, listening: bool) -> bool:
-        """Linux remembers of a port that all who bound it agreed, and then does not look at each of them again (facts T6)."""
-        if port.all_reuseaddr and socket.reuseaddr and not listening:
-            return True
-        group = port.reuseport
-        return (
-            group is not None
-            and socket.reuseport
-            and not socket.has_own_group
-            and socket.uid == group.uid
-            and (not group.strict or group.includes(name, socket.is_ipv6))
-        )
+    def trusts(self, port: Port, socket: Holder, name: Name) -> bool:
+        """Linux remembers who joined last by SO_REUSEPORT, and lets in others like him without a look at the rest (facts T6)."""
+        known = port.trusted
+        if known is None or not socket.reuseport or socket.has_own_group:
+            return False
+        return socket.uid == known.uid and known.includes(name, socket.is_ipv6)
 
     def refuses(self, new: Holder, name: Name, other: Holder, listening: bool) -> int:
         """The errno with which ``other``, which covers part of ``name``, keeps ``new`` from binding (listening) there; or 0.

@@ -48,7 +48,7 @@ class Windows(Linux):
     loop_is_receivers = True
     unconnected_hears_icmp = True
 
-    def trusts(self, port: Port, socket: Holder, name: Name, listening: bool) -> bool:
+    def trusts(self, port: Port, socket: Holder, name: Name) -> bool:
         return False
 
     def refuses(self, new: Holder, name: Name, other: Holder, listening: bool) -> int:
