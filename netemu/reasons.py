@@ -104,6 +104,8 @@ class Reset(Reason):
     DATA_AFTER_CLOSE = "data arrived after the application had closed (RFC 9293 SHLD-3)"
     LISTENER_CLOSED = "the listener closed before the connection was accepted"
     LINGER = "SO_LINGER with a timeout of zero"
+    REFUSED = "the application refused the connection at its SYN (HOLD_SYNACK)"
+    UNDECIDED = "the application did not decide about a SYN in time (HOLD_SYNACK)"
     TIMEOUT = "gave up waiting for the peer"
     SHUTDOWN = "the host was shut down"
     INVARIANT = "a bug in netemu ended the connection"

@@ -39,6 +39,7 @@ from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
+    from netemu.stack.listener import Listener
 
 MAX_SUPER = 65535 - 60 - 60
 """Payload bytes of the largest super-segment: IPv4's total length, less the largest headers."""
@@ -213,9 +214,13 @@ class Connections:
         c = self._new(ip.dst, ip.src, flow, socket, now, before)
         socket.apply_options(c)
         c.owner = socket
-        c.may_establish = listener.may_establish
-        listener.half_open.add(c)
         c.open_passive(segment, now)
+        if socket.hold_synack:
+            c.hold(now)
+            self._to_accept_queue(c, socket, listener)
+        else:
+            c.may_establish = listener.may_establish
+            listener.half_open.add(c)
         self._enqueue(c)
         return match
 
@@ -400,8 +405,13 @@ class Connections:
             c.abort(Reset.LISTENER_CLOSED, Close.LISTENER_CLOSED)
             return
         listener.half_open.discard(c)
+        self._to_accept_queue(c, parent, listener)
+
+    def _to_accept_queue(self, c: Connection, parent: StreamSocket, listener: Listener) -> None:
+        """Give a listener's connection a socket of its own."""
         child = StreamSocket(self._host, parent.family, parent.app, parent.uid)
         child.inherit(parent)
+        child.connected, child.connecting = not c.held, c.held
         child.connection = c
         c.owner = child
         size = 4 if len(c.flow) == 12 else 16

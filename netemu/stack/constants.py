@@ -13,3 +13,9 @@ TCP_NODELAY, TCP_MAXSEG, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT = 1, 2, 4, 5, 
 TCP_INFO, TCP_USER_TIMEOUT = 11, 18
 IP_TOS, IP_TTL, IP_BIND_ADDRESS_NO_PORT, IP_LOCAL_PORT_RANGE = 1, 2, 24, 51
 IPV6_UNICAST_HOPS, IPV6_V6ONLY, IPV6_TCLASS = 16, 26, 67
+
+SOL_NETEMU, HOLD_SYNACK = 0x4E45, 1
+"""Ours alone. Set to 1 on a TCP listener: accept hands connections out at their SYN, with the SYN-ACK held back, so that the app
+decides whether to take them. On such a connection 0 lets the SYN-ACK go (it is writable once the handshake is done); to close
+it instead refuses it with a RST, as a closed port would. 60 s without a decision count as a refusal.
+"""

@@ -98,6 +98,16 @@ def _read_error(socket: StreamSocket) -> int:
     return pending
 
 
+def _write_hold(socket: StreamSocket, value: int | bytes) -> None:
+    hold, c = bool(as_int(value)), socket.connection
+    if c is None:
+        socket.hold_synack = hold
+    elif hold:
+        raise error(errno.EISCONN, "HOLD_SYNACK is set on a listener; on a connection it can only be let go")
+    elif c.held:
+        c.release()
+
+
 OPTIONS: dict[tuple[int, int], Option] = {
     (so.SOL_SOCKET, so.SO_ERROR): Option(_read_error, None),
     (so.SOL_SOCKET, so.SO_ACCEPTCONN): Option(lambda socket: int(socket.listener is not None), None),
@@ -112,5 +122,8 @@ OPTIONS: dict[tuple[int, int], Option] = {
     (so.IPPROTO_TCP, so.TCP_KEEPCNT): _setting("keepalive_probes", 1, 1, 127),
     (so.IPPROTO_TCP, so.TCP_USER_TIMEOUT): _setting("user_timeout", MS, 0, (1 << 31) - 1),
     (so.IPPROTO_TCP, so.TCP_INFO): Option(tcp_info, None),
+    (so.SOL_NETEMU, so.HOLD_SYNACK): Option(
+        lambda socket: int(socket.connection.held if socket.connection else socket.hold_synack), _write_hold
+    ),
 }
 """(level, option) to what is done with it."""

@@ -419,7 +419,7 @@ def as_int(value: int | bytes) -> int:
 
 def check_size(level: int, option: int, value: int | bytes) -> None:
     """EINVAL for bytes that hold no int; IPPROTO_IP takes a single one too, and a device's name may have any length."""
-    least = {so.SOL_SOCKET: 4, so.IPPROTO_TCP: 4, so.IPPROTO_IPV6: 4, so.IPPROTO_IP: 1}.get(level, 0)
+    least = {so.SOL_SOCKET: 4, so.IPPROTO_TCP: 4, so.IPPROTO_IPV6: 4, so.SOL_NETEMU: 4, so.IPPROTO_IP: 1}.get(level, 0)
     if isinstance(value, bytes) and len(value) < least and (level, option) != (so.SOL_SOCKET, so.SO_BINDTODEVICE):
         raise error(errno.EINVAL, f"the option takes no fewer than {least} bytes")
 

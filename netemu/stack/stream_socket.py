@@ -33,6 +33,7 @@ class StreamSocket(Socket):
         "connected",
         "connecting",
         "connection",
+        "hold_synack",
         "keepalive",
         "linger",
         "listener",
@@ -58,6 +59,8 @@ class StreamSocket(Socket):
         self.connected = False
         """connect has told of success, or accept made the socket: it stays so until close, whatever becomes of the connection."""
         self.nodelay = self.keepalive = self.read_shut = False
+        self.hold_synack: bool = False
+        """Of a listener: its connections are handed out at their SYN."""
         self.linger = -1
         self.rcvbuf = self.sndbuf = self.maxseg = 0
         """As set, or 0 for what the host's Config and the path say."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from netemu.reasons import Close, Reset
 from netemu.tcp import arrives, receiver, sender, timers
-from netemu.tcp.config import NEVER, Config
+from netemu.tcp.config import NEVER, SECOND, Config
 from netemu.tcp.congestion.registry import ALGORITHMS
 from netemu.tcp.reassembly import Reassembly
 from netemu.tcp.recovery import Recovery
@@ -42,6 +42,8 @@ ERRNO_OF_CLOSE = {
 
 DEFAULT_MSS_V4, DEFAULT_MSS_V6 = 536, 1220
 """RFC 9293 MUST-15."""
+HOLD_TIME = 60 * SECOND
+"""As long as a client that gets no answer may be expected to go on with its SYNs."""
 
 
 class Connection:
@@ -62,6 +64,7 @@ class Connection:
         "fin_received",
         "flow",
         "handshake_reset",
+        "held",
         "irs",
         "iss",
         "keepalive",
@@ -187,6 +190,8 @@ class Connection:
         self.ts_recent = self.ts_recent_at = 0
         # what transmit owes the peer
         self.send_syn = self.ack_now = self.send_probe = False
+        self.held = False
+        """In SYN-RECEIVED: nothing is sent until the application takes the connection, or refuses it."""
         self.reset_with: Reset | None = None
         self.handshake_reset: int | None = None  # sequence number of a RST for a wrong ACK
         self.override = False  # the timer against silly windows expired: send what fits
@@ -214,6 +219,15 @@ class Connection:
         self._choose_scale()
         arrives.learn_from_syn(self, syn, now)
         self._open(Event.PASSIVE_OPEN, now)
+
+    def hold(self, now: int) -> None:
+        """Keep the SYN-ACK back, until ``release`` or an end; for so long at most."""
+        self.held = True
+        self.deadline_user = now + HOLD_TIME
+
+    def release(self) -> None:
+        self.held = False
+        self.deadline_user = NEVER
 
     def _choose_scale(self) -> None:
         """Once and for all (RFC 7323 2.2), whatever becomes of the buffer later."""
@@ -312,6 +326,9 @@ class Connection:
         self.orphan = True
         if self.state is State.TIME_WAIT:
             return
+        if self.held:
+            self.abort(Reset.REFUSED)
+            return
         if self.received_bytes:
             self.abort(Reset.UNREAD_DATA)  # SHLD-3: the peer must learn that its data was lost
             return
@@ -351,7 +368,7 @@ class Connection:
         self.error = ERRNO_OF_CLOSE.get(reason, 0)
         self.events |= ENDED
         self._disarm()
-        self.send_syn = self.ack_now = False
+        self.send_syn = self.ack_now = self.held = False
         self.sendbuf = SendBuffer(self.snd_nxt)
         self.reassembly = None
         if self.orphan:  # else what arrived can still be read, even before a reset's error (as Linux)

@@ -181,8 +181,10 @@ def _segment(
     return Segment(seq, c.rcv_nxt, flags, wnd, payload, length, ts_val, c.ts_recent, options, gso_size, urg)
 
 
-def _syn(c: Connection, now: int) -> Segment:
-    """SYN or SYN-ACK, with the options that we offer or that both sides know."""
+def _syn(c: Connection, now: int) -> Segment | None:
+    """SYN or SYN-ACK, with the options that we offer or that both sides know; None while it is held back."""
+    if c.held:
+        return None
     c.send_syn = False
     passive = c.state is not State.SYN_SENT
     options = Options(c.path_mss, c.rcv_wscale if c.wscale_ok else None, c.sack_ok)

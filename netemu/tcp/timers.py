@@ -34,6 +34,8 @@ def expire(c: Connection, now: int) -> None:
         c.deadline_user = NEVER
         if c.state is State.FIN_WAIT_2:
             c.end(Close.FIN_WAIT_2_TIMEOUT)
+        elif c.held:
+            c.abort(Reset.UNDECIDED, Close.TIMED_OUT)
 
 
 def _syn_unanswered(c: Connection, now: int) -> None:

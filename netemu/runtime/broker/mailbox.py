@@ -20,7 +20,7 @@ from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.names import shown
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
-from netemu.tcp.connection import READABLE
+from netemu.tcp.connection import ENDED, READABLE
 
 if TYPE_CHECKING:
     from netemu.runtime.broker.broker import Broker
@@ -104,10 +104,10 @@ class ListenerAnchor(Mailbox):
             return
         child = listener.accepted[0]
         if self._offered is None or self._offered.sock is not child:
-            self._offered = StreamAnchor(self.broker, child, is_connecting=False)
+            self._offered = StreamAnchor(self.broker, child, child.connecting)
         assert child.peer is not None
         peer = shown(child.family, child.peer[0]), child.peer[1]
-        self.put(Accepted(child.id, child.getsockname(), peer), self._offered.other)
+        self.put(Accepted(child.id, child.getsockname(), peer, self._offered.state), self._offered.other)
         if self._full:
             self._offered.gave_away()
 
@@ -117,7 +117,7 @@ class ListenerAnchor(Mailbox):
         anchor, self._offered = self._offered, None
         if anchor is not None:
             anchor.pid = self.pid  # until the one who has it says who it is
-            anchor.on_event(anchor.sock, READABLE)
+            anchor.on_event(anchor.sock, READABLE | anchor.has_ended * ENDED)
 
 
 class DatagramAnchor(Mailbox):

@@ -25,6 +25,8 @@ class Accepted(msgspec.Struct, array_like=True, frozen=True):
     id: int
     local: tuple[str, int]
     peer: tuple[str, int]
+    state: str = "connected"
+    """'connecting' while the SYN-ACK is held back."""
 
 
 class Arrived(msgspec.Struct, array_like=True, frozen=True, tag="d"):

@@ -68,6 +68,10 @@ class StreamAnchor(Anchor):
     def state(self) -> str:  # type: ignore[override]  # a constant elsewhere
         return "connecting" if self._fill > 1 else "connected"
 
+    @property
+    def has_ended(self) -> bool:
+        return self._connection.state is State.CLOSED
+
     # -- from the stack -------------------------------------------------------------------------------------------------------
 
     def on_event(self, sock: Socket, events: int) -> None:
