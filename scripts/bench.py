@@ -77,10 +77,13 @@ class Row:
     most: float | None = None
     is_kernels: bool = True
     """There is such a figure of the kernel's, too."""
+    stack: str = "netemu"
+    base: str = "kernel"
+    """What it is compared with."""
 
     def goal(self) -> str:
         words = [
-            f">= {self.ratio:g} of the kernel" if self.ratio is not None else "",
+            f">= {self.ratio:g} of {BASES[self.base]}" if self.ratio is not None else "",
             f">= {self.least:g}" if self.least is not None else "",
             f"<= {self.most:g}" if self.most is not None else "",
         ]
@@ -94,6 +97,7 @@ class Row:
         )
 
 
+BASES = {"kernel": "the kernel", "netemu": "a built-in app"}
 ROWS = [
     Row("bulk down, 1 connection", "down1", "gbps", "Gbit/s", ratio=0.15, least=2),
     Row("bulk down, 4 connections", "down4", "gbps", "Gbit/s", ratio=0.15, least=2),
@@ -110,6 +114,10 @@ ROWS = [
     Row("  99th percentile", "rr64", "p99_us", "us"),
     Row("connections, 16 at once", "connections", "per_second", "per s", ratio=0.1),
     Row("memory per idle connection", "idle", "bytes", "bytes", most=16 << 10),
+    Row("bulk down, attached app", "down1", "gbps", "Gbit/s", ratio=0.5, stack="attached", base="netemu"),
+    Row("bulk up, attached app", "up1", "gbps", "Gbit/s", ratio=0.5, stack="attached", base="netemu"),
+    Row("request-response, attached app", "rr", "per_second", "per s", stack="attached", base="netemu"),
+    Row("connections, attached app", "connections", "per_second", "per s", stack="attached", base="netemu"),
     Row("start-up to the first answer", "start", "seconds", "s", most=1.5, is_kernels=False),
     Row("`netemu ss`", "start", "ss_seconds", "s", most=0.3, is_kernels=False),
 ]
@@ -234,6 +242,24 @@ def netemu(command: str) -> Iterator[Bed]:
         yield bed
 
 
+@contextmanager
+def attached(command: str) -> Iterator[Bed]:
+    """The same services from a process of its own."""
+    name = f"bench{os.getpid()}"
+    app = [sys.executable, str(HERE / "bench_app.py"), name]
+    options = ["up", "--name", name, "--mtu", str(MTU), "--user", "root", "--no-apps"]
+    with namespace(f"{name}c") as near, server(near, command, *options):
+        deadline = time.monotonic() + 10
+        while subprocess.run([command, "ss", "--name", name], capture_output=True).returncode:
+            if time.monotonic() > deadline:
+                raise Failed("netemu up does not answer")
+        with started(near, near, *app) as bed:
+            yield bed
+
+
+ATTACHED = ("down1", "up1", "rr", "connections")
+"""The workloads that an attached app is asked for."""
+
 Beds = dict[str, Callable[[], AbstractContextManager[Bed]]]
 
 
@@ -264,7 +290,7 @@ def measure_all(beds: Beds, workloads: list[str], rounds: int, seconds: float) -
     problems = []
     for number in range(rounds):
         for stack in list(beds) if number % 2 else reversed(list(beds)):
-            for group in filter(None, groups):
+            for group in filter(None, [[w for w in g if stack != "attached" or w in ATTACHED] for g in groups]):
                 try:
                     with beds[stack]() as bed:
                         for name in group:
@@ -310,11 +336,11 @@ def report(samples: Samples) -> tuple[list[list[str]], int]:
     """The cells of the table, and how many goals were missed."""
     cells, missed = [], 0
     for row in ROWS:
-        mine = median(samples, "netemu", row)
-        theirs = median(samples, "kernel", row) if row.is_kernels else None
-        if mine is None and theirs is None:
+        mine = median(samples, row.stack, row)
+        theirs = median(samples, row.base, row) if row.is_kernels else None
+        if mine is None and (theirs is None or row.stack == "attached"):
             continue
-        values = [sample[row.key] for sample in samples["netemu", row.workload] if row.key in sample]
+        values = [sample[row.key] for sample in samples[row.stack, row.workload] if row.key in sample]
         spread = f"{shown(min(values))} .. {shown(max(values))}" if len(values) > 1 else ""
         ratio = f"{mine / theirs:.2f}" if mine is not None and theirs else ""
         mark = ""
@@ -327,7 +353,7 @@ def report(samples: Samples) -> tuple[list[list[str]], int]:
 
 
 def print_table(cells: list[list[str]]) -> None:
-    header = ["", "unit", "kernel", "netemu", "(min .. max)", "ratio", "goal"]
+    header = ["", "unit", "compared", "netemu", "(min .. max)", "ratio", "goal"]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     for line in [header, *cells]:
         aligned = (
@@ -411,6 +437,8 @@ def main() -> int:
         print(f"kernel:  {about_peer}, over veth with MTU {MTU}")
         print(f"         medians of {given.rounds} interleaved rounds of {given.seconds:g} s\n", flush=True)
         beds: Beds = {"kernel": lambda: kernel(peer), "netemu": lambda: netemu(given.netemu)}
+        if set(given.workloads) & set(ATTACHED):
+            beds["attached"] = lambda: attached(given.netemu)
         samples, problems = measure_all(beds, given.workloads, given.rounds, given.seconds)
     cells, missed = report(samples)
     print_table(cells)
