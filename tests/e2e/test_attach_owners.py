@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ import netemu
 from netemu.attached.host import AttachedHost
 from netemu.runtime.broker import broker
 from netemu.runtime.broker.protocol import VERSION
+from netemu.runtime.broker.session import OPERATIONS
 from netemu.runtime.errors import RuntimeFailure
 
 pytestmark = pytest.mark.e2e
@@ -272,6 +274,50 @@ def test_a_wrong_request_gets_an_errno(instance: Emulated, request_: tuple[objec
     assert result is None
     assert raw.ask(6, "socket", 2, 1)[1] == 0  # the session goes on
     raw.socket.close()
+
+
+def test_random_requests(instance: Emulated) -> None:
+    """Whatever an app asks for gets an answer; that the instance has nothing to complain about is seen when it ends."""
+    random = Random(4)
+    values: list[Callable[[], object]] = [
+        lambda: random.choice([0, 1, 2, 3, 6, 7, 17, 41, -1, 255, 65536, 1 << 31, 1 << 62, -(1 << 40)]),
+        lambda: random.randrange(60),
+        lambda: random.choice(["", "127.0.0.1", "::1", "::", "224.0.0.1", "255.255.255.255", "nonsense", "\0"]),
+        lambda: random.randbytes(random.choice([0, 1, 4, 8, 16, 20, 3000])),
+        lambda: random.choice(
+            [[], ["127.0.0.1", 9], ["::1", "x"], [1, 2], [None, None], [[0, 8, b"x" * 12]], [[0, 2, b""]]]
+        ),
+        lambda: None,
+    ]
+    kinds = {int: values[:2], str: values[2:3], bytes: values[3:4], list: values[4:5], type(None): values[5:]}
+    raw = Raw(instance)
+    raw.ask(1, "hello", VERSION, "fuzz")
+    held = [
+        Numbered(raw.ask(2, "socket", family, kind)[3]).id for family in (2, 10) for kind in (1, 2) for _ in range(4)
+    ]
+    for number in range(3, 6000):
+        operation = random.choice([name for name in OPERATIONS if name != "hello"])
+        arguments: list[object] = []
+        for wanted in OPERATIONS[operation][1]:
+            of_kind = random.choice(
+                [v for kind in (wanted if isinstance(wanted, tuple) else (wanted,)) for v in kinds[kind]]
+            )
+            arguments.append(of_kind() if random.random() < 0.97 else random.choice(values)())
+        if arguments and random.random() < 0.9:
+            arguments[0] = random.choice(held) if operation != "socket" else arguments[0]
+        answer = raw.ask(number, operation, *arguments)
+        assert answer[0] == number, (operation, arguments)
+        assert answer[1] == 0 or answer[1] in errno.errorcode
+        assert answer[1] != errno.EIO, (operation, arguments)
+    raw.socket.close()
+
+
+class Numbered:
+    """The number in the answer to 'socket'."""
+
+    def __init__(self, made: object) -> None:
+        assert isinstance(made, list)
+        self.id: int = made[0]
 
 
 def test_descriptors_that_nobody_asked_for(instance: Emulated) -> None:

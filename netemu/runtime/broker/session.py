@@ -91,6 +91,10 @@ class Session:
             code, words = problem.errno or errno.EIO, problem.strerror or ""
         except OverflowError as problem:
             code, words = errno.EINVAL, str(problem)
+        except Exception as fault:
+            log.exception("broker: %s %s", operation, arguments)
+            self._broker.host.faults.append(f"{operation} of app {self.app}: {fault!r}")
+            code, words = errno.EIO, "a bug in netemu (see the log)"
         descriptor, self._to_send = self._to_send, None
         return not number or self._answer([number, code, words, result], descriptor)
 
