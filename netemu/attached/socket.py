@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import time
 from typing import Any, Self
 
@@ -17,9 +18,12 @@ import msgspec
 
 from netemu.attached.channel import Channel
 from netemu.runtime.broker.protocol import LARGEST, Accepted, Arrived, Made, Poke
+from netemu.stack import constants as so
 
 Address = tuple[str, int]
-_FLAGS_OF_DATAGRAMS = socket.MSG_PEEK | socket.MSG_TRUNC | socket.MSG_DONTWAIT
+_FPROG = struct.Struct("H6xQ")  # linux/filter.h
+_LEAST_POINTER = 1 << 40
+"""No 64-bit process has its memory below; as two instructions it would return an index that no group has."""
 _ANCILLARY = socket.CMSG_SPACE(4)
 
 
@@ -151,11 +155,11 @@ class AttachedSocket(socket.socket):
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         self._check_open()
-        if value is None:
-            value = bytes(optlen or 0)
-        self._channel.ask(
-            type(None), "setsockopt", self._id, level, option, value if isinstance(value, int) else bytes(value)
-        )
+        if not isinstance(value, int):
+            value = bytes(optlen or 0) if value is None else bytes(value)
+            if (level, option) == (socket.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF):
+                value = bytecode(value)
+        self._channel.ask(type(None), "setsockopt", self._id, level, option, value)
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
         self._check_open()
@@ -318,6 +322,20 @@ class AttachedSocket(socket.socket):
         from multiprocessing import reduction
 
         return _rebuild, (reduction.DupFd(self.fileno()), os.fspath(self._channel.path), self._channel.app)
+
+
+def bytecode(value: bytes) -> bytes:
+    """The instructions themselves, where ``value`` is the kernel's struct sock_fprog: their number, and a pointer to them."""
+    if len(value) != _FPROG.size:
+        return value
+    count, pointer = _FPROG.unpack(value)
+    if value[2:8] != bytes(6) or pointer < _LEAST_POINTER:
+        return value  # two instructions
+    try:
+        with open("/proc/self/mem", "rb", buffering=0) as memory:
+            return os.pread(memory.fileno(), 8 * count, pointer)
+    except (OSError, OverflowError):
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
 
 
 def _rebuild(copied: Any, path: str, app: str) -> AttachedSocket:

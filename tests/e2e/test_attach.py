@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import select
 import socket
@@ -16,6 +17,7 @@ from netemu.attached.host import AttachedHost
 
 pytestmark = pytest.mark.e2e
 
+SO_ATTACH_REUSEPORT_CBPF = 51
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -268,3 +270,47 @@ def test_udp(instance: Emulated, host: AttachedHost) -> None:
             ours.recv(9)
         with pytest.raises(OSError, match="Message too long"):
             ours.send(bytes(65508))
+
+
+def test_options_reach_the_stack(instance: Emulated, host: AttachedHost) -> None:
+    client, ours = pair(instance, host)
+    for level, option, value in (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 33),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000),
+        (socket.IPPROTO_IP, socket.IP_TTL, 7),
+    ):
+        ours.setsockopt(level, option, value)
+        assert ours.getsockopt(level, option) == value
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
+    assert struct.unpack("ii", ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)) == (1, 3)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    info = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert len(info) == 104
+    assert info[0] == 1  # TCP_ESTABLISHED
+    client.close()
+    ours.close()
+
+
+def test_a_selector_in_classic_bpf(instance: Emulated, host: AttachedHost) -> None:
+    """SO_ATTACH_REUSEPORT_CBPF, as C programs and as Python programs with ctypes give it: a struct sock_fprog."""
+    to_the_second = struct.pack("HBBI", 0x06, 0, 0, 1)  # ret #1
+    program = ctypes.create_string_buffer(to_the_second)
+    as_kernel_takes_it = struct.pack("HxxxxxxQ", 1, ctypes.addressof(program))
+    for value in (to_the_second, as_kernel_takes_it):
+        with host.socket() as first, host.socket() as second:
+            for member in (first, second):
+                member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                member.bind((ADDRESS4, 5006))
+                member.listen()
+            first.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, value)
+            first.setblocking(False)
+            second.settimeout(5)
+            for _ in range(12):
+                with client_of(instance, 5006), second.accept()[0]:
+                    pass
+            with pytest.raises(BlockingIOError):
+                first.accept()
+    with host.socket() as alone, pytest.raises(OSError, match="Bad address"):
+        alone.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("HxxxxxxQ", 1, 1 << 62))

@@ -18,7 +18,7 @@ BELOW: dict[str, set[str]] = {
     "capture": {"wire", "tcp"},
     "apps": {"wire", "tcp", "stack", "link", "capture"},
     "runtime": {"wire", "tcp", "stack", "link", "capture", "apps", "tun"},
-    "attached": {"runtime"},
+    "attached": {"stack", "runtime"},
     "story": {"wire", "stack", "capture", "runtime", "attached"},
     "sim": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime"},
     "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "attached", "story", "sim", "tun"},

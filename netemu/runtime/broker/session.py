@@ -263,8 +263,7 @@ class Session:
             remembered = self._broker.recall(number)
             if remembered:
                 return remembered
-        found: int | bytes = self._anchor(number).sock.getsockopt(level, option)
-        return found
+        return self._anchor(number).sock.getsockopt(level, option, size)
 
     def sendmsg(self, number: int, data: bytes, ancillary: list[Any], flags: int, address: list[Any] | None) -> int:
         """One datagram; on the wire, or its errno."""

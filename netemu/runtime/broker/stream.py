@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -45,7 +46,7 @@ class FreshAnchor(Anchor):
 class StreamAnchor(Anchor):
     """A connection, from connect or accept to its end."""
 
-    __slots__ = ("_connection", "_eof_told", "_fill", "_half_closed", "_hung_up", "_paused", "_shut_both")
+    __slots__ = ("_connection", "_eof_told", "_fill", "_half_closed", "_hung_up", "_is_reset", "_paused", "_shut_both")
     sock: StreamSocket
     rank = 2
 
@@ -54,7 +55,7 @@ class StreamAnchor(Anchor):
         self._connection: Connection = sock.connection
         self._fill = 2 if is_connecting else 1
         """Bytes at the front of our queue that are no data; one of them once the connection is there."""
-        self._half_closed = self._hung_up = self._paused = self._eof_told = self._shut_both = False
+        self._half_closed = self._hung_up = self._is_reset = self._paused = self._eof_told = self._shut_both = False
         super().__init__(broker, sock, socket.SOCK_STREAM)
         sock.on_event = self.on_event
 
@@ -190,7 +191,10 @@ class StreamAnchor(Anchor):
             self.broker.close(self)
 
     def hung_up(self) -> None:
-        """The descriptor is gone and all that was written is taken. A process that died loses its connections."""
+        """The descriptor is gone and all that was written is taken. A process that died loses its connections.
+
+        Or both directions are shut, which looks the same: then nothing is left to be done through it either.
+        """
         self.app_gone = True
         if not self.deliberate and self.broker.is_dying(self.pid) and self._connection.state in CAN_SEND:
             self.sock.abort()
@@ -209,9 +213,16 @@ class StreamAnchor(Anchor):
         if self.app_gone or c.received or c.state not in (State.CLOSED, State.TIME_WAIT):
             return
         if c.state is State.CLOSED and c.close_reason is not Close.NORMAL:
-            self.app_gone = True
+            self._is_reset = True
             self.broker.remember(self, c.error)
-            self.broker.close(self)  # with a byte unread: ECONNRESET
+            self.broker.close(self)
         elif not self._eof_told:
             self._eof_told = True
             self.end.shutdown(socket.SHUT_WR)
+
+    def detach(self) -> None:
+        """With a byte unread the app is told of a reset; else it reads what there is, and then the end."""
+        if not self._is_reset:
+            with contextlib.suppress(OSError):
+                self.end.recv(self._fill)
+        super().detach()
