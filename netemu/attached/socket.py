@@ -161,6 +161,12 @@ class AttachedSocket(socket.socket):
                 value = bytecode(value)
         self._channel.ask(type(None), "setsockopt", self._id, level, option, value)
 
+    def set_selector(self, what: str | bytes) -> None:
+        """Who of this socket's SO_REUSEPORT group gets a connection or datagram: 'hash' (as ever), 'cpu', 'round-robin', or
+        the instructions of a classic BPF program. EINVAL for anything else, or without SO_REUSEPORT."""
+        self._check_open()
+        self._channel.ask(type(None), "selector", self._id, what)
+
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
         self._check_open()
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):

@@ -314,3 +314,15 @@ def test_a_selector_in_classic_bpf(instance: Emulated, host: AttachedHost) -> No
                 first.accept()
     with host.socket() as alone, pytest.raises(OSError, match="Bad address"):
         alone.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("HxxxxxxQ", 1, 1 << 62))
+
+
+def test_a_selector_by_name(instance: Emulated, host: AttachedHost) -> None:
+    with host.create_server((ADDRESS4, 5007), reuse_port=True) as one:
+        with host.create_server((ADDRESS4, 5007), reuse_port=True) as two:
+            one.set_selector("round-robin")
+            with pytest.raises(OSError, match="no selector 'fair'"):
+                one.set_selector("fair")
+            for member in (one, two) * 5:
+                member.settimeout(5)
+                with client_of(instance, 5007), member.accept()[0]:
+                    pass

@@ -258,6 +258,10 @@ class Session:
     def setsockopt(self, number: int, level: int, option: int, value: int | bytes) -> None:
         self._anchor(number).sock.setsockopt(level, option, value)
 
+    def selector(self, number: int, what: str | bytes) -> None:
+        """Who of the socket's SO_REUSEPORT group gets what comes: 'hash', 'cpu', 'round-robin' or classic BPF."""
+        self._anchor(number).sock.set_selector(what)
+
     def getsockopt(self, number: int, level: int, option: int, size: int) -> int | bytes:
         if (level, option) == (so.SOL_SOCKET, so.SO_ERROR):
             remembered = self._broker.recall(number)
@@ -292,6 +296,7 @@ OPERATIONS: dict[str, tuple[Callable[..., object], tuple[type | tuple[type, ...]
     "finish": (Session.finish, (int,)),
     "shutdown": (Session.shutdown, (int, int)),
     "setsockopt": (Session.setsockopt, (int, int, int, (int, bytes))),
+    "selector": (Session.selector, (int, (str, bytes))),
     "getsockopt": (Session.getsockopt, (int, int, int, int)),
     "sendmsg": (Session.sendmsg, (int, bytes, list, int, (list, type(None)))),
     "close": (Session.close, (int,)),
