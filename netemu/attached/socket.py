@@ -128,7 +128,8 @@ class AttachedSocket(socket.socket):
         if not ancillary:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         descriptor = int.from_bytes(ancillary[0][2][:4], "little")
-        self._channel.tell("claim", accepted.id)
+        if accepted.pid != os.getpid():
+            self._channel.tell("claim", accepted.id)
         made = Made(accepted.id, self.family, socket.SOCK_STREAM, accepted.state, accepted.local, accepted.peer)
         child = AttachedSocket(self._channel, made, descriptor)
         if socket.getdefaulttimeout() is None and self.gettimeout():

@@ -317,12 +317,12 @@ def test_a_selector_in_classic_bpf(instance: Emulated, host: AttachedHost) -> No
 
 
 def test_a_selector_by_name(instance: Emulated, host: AttachedHost) -> None:
-    with host.create_server((ADDRESS4, 5007), reuse_port=True) as one:
-        with host.create_server((ADDRESS4, 5007), reuse_port=True) as two:
-            one.set_selector("round-robin")
-            with pytest.raises(OSError, match="no selector 'fair'"):
-                one.set_selector("fair")
-            for member in (one, two) * 5:
-                member.settimeout(5)
-                with client_of(instance, 5007), member.accept()[0]:
-                    pass
+    one, two = (host.create_server((ADDRESS4, 5007), reuse_port=True) for _ in range(2))
+    with one, two:
+        one.set_selector("round-robin")
+        with pytest.raises(OSError, match="no selector 'fair'"):
+            one.set_selector("fair")
+        for member in (one, two) * 5:
+            member.settimeout(5)
+            with client_of(instance, 5007), member.accept()[0]:
+                pass

@@ -78,6 +78,10 @@ class Anchor:
         """The app's descriptor is closed for good."""
         raise NotImplementedError
 
+    def belong_to(self, pid: int, program: str) -> None:
+        self.pid = self.sock.pid = pid
+        self.sock.program = program
+
     def gave_away(self) -> None:
         """The app has its end, or it is on its way."""
         if self.other is not None:

@@ -107,7 +107,7 @@ class ListenerAnchor(Mailbox):
             self._offered = StreamAnchor(self.broker, child, child.connecting)
         assert child.peer is not None
         peer = shown(child.family, child.peer[0]), child.peer[1]
-        self.put(Accepted(child.id, child.getsockname(), peer, self._offered.state), self._offered.other)
+        self.put(Accepted(child.id, child.getsockname(), peer, self.pid, self._offered.state), self._offered.other)
         if self._full:
             self._offered.gave_away()
 
@@ -116,7 +116,7 @@ class ListenerAnchor(Mailbox):
             self.sock.accept()
         anchor, self._offered = self._offered, None
         if anchor is not None:
-            anchor.pid = self.pid  # until the one who has it says who it is
+            anchor.belong_to(self.pid, self.sock.program)  # until another who has it says who it is
             anchor.on_event(anchor.sock, READABLE | anchor.has_ended * ENDED)
 
 

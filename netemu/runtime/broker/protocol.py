@@ -25,6 +25,8 @@ class Accepted(msgspec.Struct, array_like=True, frozen=True):
     id: int
     local: tuple[str, int]
     peer: tuple[str, int]
+    pid: int
+    """Whose it is unless another process claims it: the listener's."""
     state: str = "connected"
     """'connecting' while the SYN-ACK is held back."""
 

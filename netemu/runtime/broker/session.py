@@ -162,17 +162,13 @@ class Session:
         except OSError:
             sock.close()
             raise
-        self._own(anchor)
+        anchor.belong_to(self.pid, self.program)
         self._send_away(anchor)
         return made(anchor)
 
     def claim(self, number: int) -> None:
         """This process accepted the connection, so it is its own."""
-        self._own(self._anchor(number))
-
-    def _own(self, anchor: Anchor) -> None:
-        anchor.pid = self.pid
-        anchor.sock.pid, anchor.sock.program = self.pid, self.program
+        self._anchor(number).belong_to(self.pid, self.program)
 
     def adopt(self) -> Made:
         """A descriptor that came from another process: whose is it? To hold it is the right to use it."""
