@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 def socket_rows(host: Host) -> list[SocketRow]:
     """Every socket, then what has none of its own: half-open connections and TIME-WAIT."""
-    rows = [_row(socket, host.now) for _, socket in sorted(host.table.sockets.items())]
+    rows = [socket_row(socket, host.now) for _, socket in sorted(host.table.sockets.items())]
     for c in host.table.connections.values():
         owner = c.owner
         if isinstance(c, TimeWait):
             left = max(0, c.expires - host.now) / 1e9
-            rows.append(_of_flow(c.flow, owner, "TIME-WAIT", {"timer": f"timewait,{left:.1f}s"}))
+            rows.append(flow_row(c.flow, owner, "TIME-WAIT", {"timer": f"timewait,{left:.1f}s"}))
         elif isinstance(owner, StreamSocket) and owner.connection is not c:
-            rows.append(_of_flow(c.flow, owner, c.state.value, connection_info(c, host.now)))
+            rows.append(flow_row(c.flow, owner, c.state.value, connection_info(c, host.now)))
     return rows
 
 
-def _row(socket: Socket, now: int) -> SocketRow:
+def socket_row(socket: Socket, now: int) -> SocketRow:
+    """The row of one socket."""
     recv_q, send_q = socket.queues if isinstance(socket, StreamSocket | DatagramSocket) else (0, 0)
     info = connection_info(socket.connection, now) if isinstance(socket, StreamSocket) and socket.connection else {}
     return SocketRow(
@@ -63,7 +64,8 @@ def _nobody(socket: Socket) -> str:
     return "0.0.0.0:*"
 
 
-def _of_flow(flow: bytes, owner: object, state: str, info: Info) -> SocketRow:
+def flow_row(flow: bytes, owner: object, state: str, info: Info) -> SocketRow:
+    """The row of a connection that has no socket of its own."""
     size = 4 if len(flow) == 12 else 16
     peer = text_port(flow[:size], int.from_bytes(flow[-4:-2], "big"))
     local = text_port(flow[size : 2 * size], int.from_bytes(flow[-2:], "big"))

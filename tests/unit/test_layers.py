@@ -28,11 +28,12 @@ what a simulation runs, and the instance of runtime is what starts apps."""
 
 PURE = frozenset(
     (
-        "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "errno", "functools", "hashlib",
-        "heapq", "ipaddress", "itertools", "math", "operator", "random", "re", "string", "struct", "typing",
+        "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "errno", "functools",
+        "hashlib", "heapq", "io", "ipaddress", "itertools", "math", "operator", "pickle", "random", "re", "string", "struct",
+        "types", "typing",
     )
 )  # fmt: skip
-"""What the sans-I/O rooms may import of the standard library: nothing that can see the world or wait for it."""
+"""What the sans-I/O rooms may import of the standard library: nothing that can see the world or wait for it (io: BytesIO)."""
 THIRD_PARTY = {"capture": {"scapy"}, "stack": {"msgspec"}}
 """Further: scapy for inspection, lazily; msgspec's structs are the rows of `netemu ss`."""
 
