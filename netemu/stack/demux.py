@@ -102,7 +102,7 @@ class SocketTable:
                     group = listener.socket.group
                     choice = (
                         Choice(listener.socket, "alone")
-                        if group is None
+                        if group is None or not group.members  # a selector, but for a group that it never joined
                         else group.choose(self.secret, flow, data, payload, peek)
                     )
                     return choice, match_of(slot, Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netemu.stack.host import Host
 
 CHALLENGED = (Drop.RST_CHALLENGED, Drop.SYN_CHALLENGED, Drop.BAD_ACK, Drop.OLD_ACK)
+FOUND_NOBODY = (Drop.NO_SOCKET, Drop.ONLY_BOUND, Drop.OTHER_DEVICE, Drop.UDP_NO_SOCKET)
 OPENING = (Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)
 MOST_ANSWERS = 64
 """Packets that are told of; an ACK may set free more."""
@@ -38,13 +39,14 @@ def why(host: Host, packet: Packet, now: int) -> Verdict:
     before = host.table.connections.get(heads.flow) if heads is not None and heads.flow is not None else None
     outcome = rehearse(host, packet, now)
     matched = outcome.matched
-    has_candidates = heads is not None and heads.flow is not None and host.is_local(heads.ip.dst)
+    # else it did not come as far as to the table: a wrong checksum, say
+    asked = heads is not None and heads.flow is not None and (matched is not None or outcome.reason in FOUND_NOBODY)
     verdict = Verdict(
         packet=describe(packet.head),
         kind="match" if isinstance(outcome.reason, Match) else "drop",
         reason=outcome.reason.name,
         meaning=outcome.reason.value,
-        candidates=candidates(host, heads, matched.id if matched else 0) if heads and has_candidates else [],
+        candidates=candidates(host, heads, matched.id if matched else 0) if heads and asked else [],
         answers=[_answer(sent, reason, outcome.reason) for sent, reason in outcome.sent[:MOST_ANSWERS]],
         effects=_effects(before, outcome, now),
     )

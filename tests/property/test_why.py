@@ -47,7 +47,7 @@ def check(world: World, packet: Packet) -> Verdict:
 def test_why_agrees_with_what_then_happens(seed: int) -> None:
     done = 0
     for world in worlds(seed):
-        for _ in range(15):
+        for _ in range(60):
             world.step()
         for _ in range(STEPS):
             check(world, world.packet())

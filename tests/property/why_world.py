@@ -56,8 +56,16 @@ class World:
     def step(self) -> None:
         """Do something to some socket, or let time pass."""
         pick = self.random.choices(
-            (self._open_stream, self._open_datagram, self._use_stream, self._use_datagram, self._wait),
-            (3 if len(self.streams) < 30 else 0, 3 if len(self.datagrams) < 12 else 0, 6, 3, 2),
+            (
+                self._open_stream,
+                self._open_datagram,
+                self._use_stream,
+                self._use_datagram,
+                self._wait,
+                self._advance,
+                self._syn,
+            ),
+            (4 if len(self.streams) < 40 else 0, 3 if len(self.datagrams) < 16 else 0, 4, 2, 1, 8, 4),
         )[0]
         with suppress(OSError, IndexError):  # refused, or there is no socket yet
             pick()
@@ -92,19 +100,21 @@ class World:
     def _options(self, socket: StreamSocket | DatagramSocket) -> None:
         random = self.random
         for option in (so.SO_REUSEADDR, so.SO_REUSEPORT):
-            if random.random() < 0.6:
+            if random.random() < 0.8:
                 with suppress(OSError):
                     socket.setsockopt(so.SOL_SOCKET, option, 1)
         if socket.is_ipv6 and random.random() < 0.4:
             socket.setsockopt(so.IPPROTO_IPV6, so.IPV6_V6ONLY, 1)
-        if random.random() < 0.1:
+        if random.random() < 0.05:
             socket.setsockopt(so.SOL_SOCKET, so.SO_BINDTODEVICE, random.choice((b"lo", b"netemu0")))
         if socket.is_stream and random.random() < 0.3:
             socket.setsockopt(so.IPPROTO_TCP, so.TCP_NODELAY, 1)
 
     def _use_stream(self) -> None:
         random = self.random
-        socket = random.choice(self.streams)
+        waiting = [s for s in self.streams if s.listener is not None and s.listener.accepted]
+        connected = [s for s in self.streams if s.connection is not None]
+        socket = random.choice(random.choice((waiting or self.streams, connected or self.streams, self.streams)))
         if socket.listener is not None and socket.listener.accepted and random.random() < 0.7:
             self.streams.append(socket.accept()[0])
             return
@@ -119,7 +129,7 @@ class World:
                 socket.recv(random.choice((1, 100_000)))
             case 4:
                 socket.shutdown(so.SHUT_WR)
-            case 5 if random.random() < 0.5:
+            case 5 if random.random() < 0.3:
                 self.streams.remove(socket)
                 socket.close()
 
@@ -139,8 +149,32 @@ class World:
                 socket.close()
 
     def _wait(self) -> None:
-        self.now += self.random.choice((1, 30 * MS, 300 * MS, 3 * SECOND, 40 * SECOND))
+        self.now += self.random.choice((1, 1, 30 * MS, 30 * MS, 300 * MS, 3 * SECOND, 40 * SECOND))
         self.host.on_timer(self.now)
+
+    def _syn(self) -> None:
+        """A SYN for one of the listeners, most likely."""
+        random = self.random
+        version = random.choice((4, 4, 6))
+        ports = random.randrange(1024, 65536).to_bytes(2, "big") + random.choice(PORTS).to_bytes(2, "big")
+        segment = Segment(random.getrandbits(32), 0, SYN, 65535, options=Options(mss=1460))
+        self.give(self._tcp(random.choice(PEERS[version]), random.choice(HOSTS[version]), ports, segment))
+
+    def _advance(self) -> None:
+        """A segment of an honest peer moves one of the connections on: it acknowledges all, may bring data, or its FIN."""
+        random = self.random
+        c = random.choice(list(self.host.table.connections.values()))
+        if not isinstance(c, Connection):
+            return
+        size = 4 if len(c.flow) == 12 else 16
+        length, flags, seq = 0, ACK, c.rcv_nxt
+        if c.state.value == "SYN-SENT":
+            flags, seq = SYN | ACK, random.getrandbits(32)
+        elif c.state.value != "SYN-RECEIVED":
+            length, flags = random.choice(((0, ACK), (10, ACK | PSH), (1460, ACK), (0, ACK | FIN)))
+        ts_val = c.ts_recent if c.ts_on else None
+        segment = Segment(seq, c.snd_nxt, flags, 65535, (bytes(length),) if length else (), length, ts_val)
+        self.give(self._tcp(c.flow[:size], c.flow[size : 2 * size], c.flow[2 * size :], segment))
 
     def give(self, packet: Packet) -> None:
         self.host.receive(packet, self.now)
@@ -158,7 +192,7 @@ class World:
 
     def packet(self) -> Packet:
         random = self.random
-        kind = random.choices(("known", "tcp", "udp", "icmp", "junk"), (8, 5, 4, 2, 0.5))[0]
+        kind = random.choices(("known", "tcp", "udp", "icmp", "junk"), (12, 4, 3, 2, 0.5))[0]
         if kind == "known" and self.host.table.connections:
             return self._for_connection(random.choice(list(self.host.table.connections.values())))
         raw = {"udp": self._datagram, "icmp": self._message, "junk": self._junk}.get(kind, self._stranger)()
@@ -198,7 +232,9 @@ class World:
     def _stranger(self) -> bytes:
         random = self.random
         version = random.choice((4, 4, 6))
-        ports = random.choice((*PEER_PORTS, 0)).to_bytes(2, "big") + random.choice((*PORTS, 9)).to_bytes(2, "big")
+        ports = random.choice((*PEER_PORTS, 0)).to_bytes(2, "big") + random.choice((*PORTS, *PORTS, 9)).to_bytes(
+            2, "big"
+        )
         length = random.choice((0, 0, 0, 10))
         segment = Segment(
             random.getrandbits(32), random.getrandbits(32), random.choice((SYN, SYN, SYN, *SEGMENT_FLAGS)), 65535,
