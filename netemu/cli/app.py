@@ -12,6 +12,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "run": {"allow_interspersed_args": False},  # what follows its command is the command's
     "ls": {},
     "ss": {},
+    "why": {},
     "capture": {},
     "nstat": {},
     "binds": {},

@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 
 import h11
 import msgspec
+from msgspec.structs import asdict
 
 from netemu.apps.base import UsageError
 from netemu.runtime.errors import RuntimeFailure
-from netemu.runtime.messages import Counters, SocketRow, Status
+from netemu.runtime.messages import Counters, Question, SocketRow, Status, Verdict
 
 TIMEOUT = 5.0
 """Seconds in which an instance has to answer."""
@@ -40,6 +41,15 @@ class Client:
     def counters(self) -> Counters:
         return self._ask("GET", "/counters", Counters)
 
+    def why(self, question: Question) -> Verdict:
+        """What would become of such a packet. UsageError for a question that makes no sense."""
+        words = {name: value for name, value in asdict(question).items() if value is not None}
+        return self._ask("GET", f"/why?{urlencode(words)}", Verdict)
+
+    def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
+        """The same for a captured one: from its IP header on, with its length on the wire; ``sent`` by the host."""
+        return self._ask("POST", f"/why?length={length}&sent={int(sent)}", Verdict, data)
+
     def stop(self) -> None:
         """Ask the instance to end; returns before it has."""
         self._ask("POST", "/stop", dict[str, str])
@@ -51,8 +61,8 @@ class Client:
             query["snaplen"] = str(snaplen)
         return Capture(self, Exchange(self, "GET", f"/capture?{urlencode(query)}"))
 
-    def _ask(self, method: str, target: str, answer: type[Answer]) -> Answer:
-        with Exchange(self, method, target) as exchange:
+    def _ask(self, method: str, target: str, answer: type[Answer], body: bytes = b"") -> Answer:
+        with Exchange(self, method, target, body) as exchange:
             return msgspec.json.decode(b"".join(iter(exchange.read, b"")), type=answer)
 
 
@@ -89,15 +99,19 @@ class Capture:
 class Exchange:
     """One request and its response, whose body comes out of read() piece by piece."""
 
-    def __init__(self, client: Client, method: str, target: str) -> None:
+    def __init__(self, client: Client, method: str, target: str, body: bytes = b"") -> None:
         self._name = client.name
         self._http = h11.Connection(h11.CLIENT)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(TIMEOUT)
         try:
             self._connect(client)
-            request = h11.Request(method=method, target=target, headers=[("Host", "netemu"), ("Connection", "close")])
-            self._socket.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+            headers = [("Host", "netemu"), ("Connection", "close")]
+            if body:
+                headers.append(("Content-Length", str(len(body))))
+            request = h11.Request(method=method, target=target, headers=headers)
+            events = [request, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]
+            self._socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
             response = self._next()
             if not isinstance(response, h11.Response):
                 raise RuntimeFailure(f"instance {self._name!r} ended before it answered")

@@ -1,6 +1,8 @@
 """The control API: HTTP and JSON on a unix socket that only its owner may open.
 
     GET /status /sockets /counters     structs of netemu.runtime.messages
+    GET /why?protocol=&src=&dst=&flags=&seq=&ack=&length=    what would become of such a packet
+    POST /why?length=&sent=0|1         the same for the packet in the body, from its IP header on
     GET /capture?filter=&count=&snaplen=     a pcapng stream; its X-Capture header is its number
     DELETE /capture/NUMBER             end that stream in good order
     POST /stop                         end the instance in good order
@@ -24,9 +26,9 @@ from aiohttp import web
 from netemu.capture.filter import FilterError, compile_filter
 from netemu.capture.pcapng import SNAPLEN
 from netemu.runtime.capturestream import CaptureStream
-from netemu.runtime.messages import InstanceView
+from netemu.runtime.messages import InstanceView, Question
 
-LARGEST_REQUEST = 64 << 10
+LARGEST_REQUEST = 128 << 10
 """Bytes of a request body."""
 GRACE = 1.0
 """Seconds that open requests get to end once the server stops."""
@@ -51,6 +53,8 @@ class ControlServer:
         app.router.add_get("/status", self._status)
         app.router.add_get("/sockets", self._sockets)
         app.router.add_get("/counters", self._counters)
+        app.router.add_get("/why", self._why)
+        app.router.add_post("/why", self._why_packet)
         app.router.add_get("/capture", self._capture)
         app.router.add_delete("/capture/{number:\\d+}", self._end_capture)
         app.router.add_post("/stop", self._stop)
@@ -83,6 +87,20 @@ class ControlServer:
 
     async def _counters(self, request: web.Request) -> web.Response:
         return json_response(self._instance.counters())
+
+    async def _why(self, request: web.Request) -> web.Response:
+        try:
+            question = msgspec.convert(dict(request.query), Question, strict=False)
+            return json_response(self._instance.why(question))
+        except ValueError as problem:  # msgspec's ValidationError is one
+            raise bad_request(str(problem)) from None
+
+    async def _why_packet(self, request: web.Request) -> web.Response:
+        data = await request.read()
+        length = number_of(request, "length", len(data))
+        if not len(data) <= length < LARGEST_REQUEST:
+            raise bad_request(f"length: {length} is less than the packet, or too much")
+        return json_response(self._instance.why_packet(data, length, number_of(request, "sent", 0) == 1))
 
     async def _stop(self, request: web.Request) -> web.Response:
         # The answer goes first: once the instance ends, so does this connection.

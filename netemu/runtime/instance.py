@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from ipaddress import ip_address, ip_interface
 
 import msgspec
+from msgspec.structs import astuple
 
 import netemu
 from netemu.apps.registry import make_app
@@ -26,11 +27,14 @@ from netemu.runtime.engine import Engine
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.filecapture import FileCapture
 from netemu.runtime.loop import DeviceLoop
-from netemu.runtime.messages import AppRow, Counters, InstanceConfig, SocketRow, Status, Tap
+from netemu.runtime.messages import AppRow, Counters, InstanceConfig, Question, SocketRow, Status, Tap, Verdict
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.privileges import drop_root, target_user
+from netemu.stack.craft import craft, wanted
 from netemu.stack.host import Host
 from netemu.stack.streams import serve_datagrams, serve_stream
+from netemu.stack.why import why, why_sent
+from netemu.wire.packet import Packet
 from tun import Tun, TunError
 
 GRACE = 2.0
@@ -187,6 +191,15 @@ class Instance:
             group: {reason.name: counted[reason] for reason in kinds if counted[reason]}
             for group, kinds in groups.items()
         }
+
+    def why(self, question: Question) -> Verdict:
+        now = time.monotonic_ns()
+        return why(self.host, craft(self.host, wanted(*astuple(question)), now), now)
+
+    def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
+        cut = len(data) < length  # then nothing can be said about checksums, and what is missing is taken for zeros
+        packet = Packet(data + bytes(length - len(data)), csum_start=1) if cut else Packet(data)
+        return why_sent(self.host, packet) if sent else why(self.host, packet, time.monotonic_ns())
 
     def add_tap(self, tap: Tap) -> None:
         self.engine.taps.append(tap)

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from netemu.stack.row import Info, SocketRow
+from netemu.stack.verdict import Answer, Candidate, Verdict
 from netemu.wire.packet import Packet
 
 if TYPE_CHECKING:  # `netemu ss` must not wait for the apps to be imported
     from netemu.apps.registry import AppSpec
 
-__all__ = ["AppRow", "Counters", "Info", "InstanceConfig", "InstanceView", "SocketRow", "Status", "Tap"]
+__all__ = [
+    "Answer", "AppRow", "Candidate", "Counters", "Info", "InstanceConfig", "InstanceView", "Question", "SocketRow", "Status",
+    "Tap", "Verdict",
+]  # fmt: skip
 
 Tap = Callable[[Packet, int, bool, str], None]
 """Sees a packet with its wall clock time (ns since the epoch), whether it is inbound, and what was decided about it."""
@@ -76,6 +80,18 @@ Counters = dict[str, dict[str, int]]
 """Group (match, drop, reset, close, ip …) to name to count."""
 
 
+class Question(msgspec.Struct, frozen=True):
+    """A packet that `netemu why` asks about, in words; what is None is as an existing connection's peer would have it now."""
+
+    protocol: str
+    src: str
+    dst: str
+    flags: str = ""
+    seq: int | None = None
+    ack: int | None = None
+    length: int = 0
+
+
 class InstanceView(Protocol):
     """What the control API needs of a running instance; all of it answers at once."""
 
@@ -86,6 +102,12 @@ class InstanceView(Protocol):
     def sockets(self) -> list[SocketRow]: ...
 
     def counters(self) -> Counters: ...
+
+    def why(self, question: Question) -> Verdict:
+        """ValueError for a question that makes no sense."""
+
+    def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
+        """``data``: from the IP header on, of ``length`` bytes on the wire. ``sent``: by the host."""
 
     def add_tap(self, tap: Tap) -> None: ...
 

@@ -104,7 +104,8 @@ def _kind(raw: bytes, reason: Reason) -> str:
         return "packet"
     if ip.protocol in (ICMP, ICMPV6) and not ip.fragment:
         names, code = (ICMP_NAMES if ip.protocol == ICMP else ICMPV6_NAMES), (raw[ip.start], raw[ip.start + 1])
-        return f"ICMP {names.get(code) or names.get((code[0], None), 'message')}"
+        name = names.get(code) or names.get((code[0], None), "message")
+        return f"ICMP {' '.join(reversed(name.split())) if name.startswith('unreachable ') else name}"
     if ip.protocol != TCP:
         return "datagram" if ip.protocol == UDP else "fragment"
     segment = tcp_wire.parse(raw, ip.start, ip.end)

@@ -10,8 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec.structs import astuple
+
 from netemu.runtime.control import ControlServer
-from netemu.runtime.messages import AppRow, Counters, SocketRow, Status, Tap
+from netemu.runtime.messages import AppRow, Counters, Question, SocketRow, Status, Tap, Verdict
+from netemu.stack import constants as so
+from netemu.stack.craft import craft, wanted
+from netemu.stack.host import Host
+from netemu.stack.stream_socket import StreamSocket
+from netemu.stack.why import why, why_sent
 from netemu.wire.packet import Packet
 
 NS = 1_700_000_000_000_000_000
@@ -57,6 +64,21 @@ class FakeInstance:
 
     def counters(self) -> Counters:
         return COUNTERS
+
+    def _host(self) -> Host:
+        """One listener on port 80, that is all."""
+        host = Host(["198.18.0.2/24"], seed=1)
+        listener = StreamSocket(host, so.AF_INET, "http")
+        listener.bind(("", 80))
+        listener.listen()
+        return host
+
+    def why(self, question: Question) -> Verdict:
+        host = self._host()
+        return why(host, craft(host, wanted(*astuple(question)), 1), 1)
+
+    def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
+        return why_sent(self._host(), Packet(data)) if sent else why(self._host(), Packet(data), 1)
 
     def add_tap(self, tap: Tap) -> None:
         self.taps.append(tap)

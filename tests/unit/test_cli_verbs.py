@@ -99,7 +99,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "netemu 0.1.0\n"
     assert main([]) == 2
     assert "netemu run -- curl" in capsys.readouterr().out
-    for verb in ("up", "run", "ls", "ss", "capture", "nstat", "down", "doctor"):
+    for verb in ("up", "run", "ls", "ss", "why", "capture", "nstat", "down", "doctor"):
         assert main([verb, "--help"]) == 0
         assert f"netemu {verb}" in capsys.readouterr().out
 
