@@ -60,6 +60,7 @@ WORKLOADS = {
     "connections": Work("connections", 16),
     "idle": Work("idle", 2000),
     "start": Work("start"),
+    "lookup": Work("lookup"),
 }
 
 
@@ -119,6 +120,12 @@ ROWS = [
     Row("request-response, attached app", "rr", "per_second", "per s", stack="attached", base="netemu"),
     Row("connections, attached app", "connections", "per_second", "per s", stack="attached", base="netemu"),
     Row("start-up to the first answer", "start", "seconds", "s", most=1.5, is_kernels=False),
+    Row("look-up, 10 connections", "lookup", "known_few_ns", "ns", is_kernels=False),
+    Row("  100 000", "lookup", "known_many_ns", "ns", is_kernels=False),
+    Row("  ratio", "lookup", "known_ratio", "", most=1.5, is_kernels=False),
+    Row("look-up of a SYN, 10 listeners", "lookup", "syn_few_ns", "ns", is_kernels=False),
+    Row("  1 000", "lookup", "syn_many_ns", "ns", is_kernels=False),
+    Row("  ratio", "lookup", "syn_ratio", "", most=1.5, is_kernels=False),
     Row("`netemu ss`", "start", "ss_seconds", "s", most=0.3, is_kernels=False),
 ]
 
@@ -269,6 +276,9 @@ Beds = dict[str, Callable[[], AbstractContextManager[Bed]]]
 def measure(work: Work, bed: Bed, seconds: float) -> Sample:
     if work.kind == "start":
         return {"seconds": bed.started, **({"ss_seconds": time_of(*bed.ss)} if bed.ss else {})}
+    if work.kind == "lookup":
+        found: Sample = json.loads(run(sys.executable, str(HERE / "bench_lookup.py"))) if bed.ss else {}
+        return found
     sample = bed.load(work, seconds)
     if work.kind == "idle":
         # Of kernel connections both ends are in its slab, so one costs half of that; netemu's are in its own process.

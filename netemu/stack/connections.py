@@ -12,7 +12,7 @@ from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.stack.demux import flow_key
 from netemu.stack.groups import Choice
 from netemu.stack.holders import Remains
-from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_for
+from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_connected
 from netemu.stack.output import Template
 from netemu.stack.ports import Ports
 from netemu.stack.sockets import Socket, error
@@ -347,7 +347,7 @@ class Connections:
                 local + remote + port.to_bytes(2, "big"),
                 lambda p: flow_key(remote, local, port, p) not in self._by_flow,
             )
-            socket.take_name(laddr, name_for(socket, laddr, lport))
+            socket.take_name(laddr, name_connected(socket, laddr, lport))
             socket.port_by_connect = True
             self.ports.hold(socket, lport)
         flow = flow_key(remote, local, port, socket.lport)
@@ -418,7 +418,7 @@ class Connections:
         peer, local = c.flow[:size], c.flow[size : 2 * size]
         child.peer = (peer, int.from_bytes(c.flow[-4:-2], "big"))
         laddr = MAPPED + local if size == 4 and child.is_ipv6 else local
-        child.take_name(laddr, name_for(child, laddr, parent.lport))
+        child.take_name(laddr, name_connected(child, laddr, parent.lport))
         self.ports.hold(child, parent.lport)
         listener.accepted.append(child)
         self._host.notify(parent, READABLE)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ANY = b""
 """Every address of a family."""
+NO_ADDRESS = b"\0"
+"""Met by ANY, and by nothing else."""
 ANY_V4, ANY_V6 = bytes(4), bytes(16)
 
 
@@ -55,6 +57,15 @@ def name_of(family: int, address: bytes, port: int, v6only: bool, device: str = 
 def name_for(socket: Socket, address: bytes, port: int) -> Name:
     """The Name that ``socket``, as it is now, has at an address."""
     return name_of(socket.family, address, port, socket.v6only, socket.device)
+
+
+def name_connected(socket: Socket, address: bytes, port: int) -> Name:
+    """The Name of a socket that got its address by a connection. On Linux an IPv6 one that may also take IPv4 then stands in the
+    way of 0.0.0.0, though not of any IPv4 address."""
+    name = name_for(socket, address, port)
+    if name.v4 is None and not socket.v6only and socket.host.flavour.connected_ipv6_meets_ipv4_wildcard:
+        return name._replace(v4=NO_ADDRESS)
+    return name
 
 
 def shown(family: int, address: bytes) -> str:

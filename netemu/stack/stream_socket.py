@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netemu.reasons import Close, Reset
 from netemu.stack import constants as so
 from netemu.stack.listener import SOMAXCONN, Listener
-from netemu.stack.names import ANY_V4, ANY_V6, name_for, shown
+from netemu.stack.names import ANY_V4, ANY_V6, name_connected, name_for, shown
 from netemu.stack.options import OPTIONS
 from netemu.stack.output import Template
 from netemu.stack.sockets import Address, Socket, check_size, error
@@ -162,7 +162,8 @@ class StreamSocket(Socket):
         self.laddr = packed
         if self.name is not None:
             self.host.table.remove_bound(self)
-            self.name = name_for(self, packed, self.lport)
+            made = name_for if packed == self.bound else name_connected
+            self.name = made(self, packed, self.lport)
             self.host.table.add_bound(self)
 
     def getpeername(self) -> Address:

@@ -16,6 +16,8 @@ from netemu.runtime.namespace import bring_up_loopback
 
 SETTLE = 0.05
 """Seconds that a handshake over loopback may take before it counts as one that is not answered."""
+PASSING = (4, 9, 11)
+"""FIN-WAIT-1, LAST-ACK, CLOSING: the other end answers at once, only not within the call."""
 SYN_SENT, SYN_RECEIVED, CLOSED, LISTEN = 2, 3, 7, 10
 
 
@@ -36,10 +38,11 @@ class Helper:
         return self._add(socket.socket(family, kind), uid)
 
     def setsockopt(self, number: int, level: int, option: int, value: int | str) -> None:
-        self.sockets[number][0].setsockopt(level, option, value if isinstance(value, int) else bytes.fromhex(value))
+        raw = (value & 0xFFFFFFFF).to_bytes(4, sys.byteorder) if isinstance(value, int) else bytes.fromhex(value)
+        self.sockets[number][0].setsockopt(level, option, raw)
 
     def getsockopt(self, number: int, level: int, option: int) -> int:
-        return self.sockets[number][0].getsockopt(level, option)
+        return self.sockets[number][0].getsockopt(level, option) & 0xFFFFFFFF
 
     def bind(self, number: int, address: str, port: int) -> None:
         self.sockets[number][0].bind((address, port))
@@ -82,6 +85,12 @@ class Helper:
 
     def states(self) -> dict[int, tuple[int, int]]:
         """Of every TCP socket: its state, and how many connections wait for accept."""
+        end = time.monotonic() + SETTLE
+        while (found := self._states()) and any(s in PASSING for s, _ in found.values()) and time.monotonic() < end:
+            time.sleep(0.0005)
+        return found
+
+    def _states(self) -> dict[int, tuple[int, int]]:
         found = {}
         for number, (made, _) in self.sockets.items():
             info = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)

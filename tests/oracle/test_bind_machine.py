@@ -1,5 +1,6 @@
 """Random sequences of socket calls, each made on the kernel and on netemu: the same errno, the same listener gets the same
-connection. With NETEMU_FULL=1: 2 000 sequences instead of 300."""
+connection. With NETEMU_FULL=1: 2 000 sequences instead of 300; NETEMU_SEQUENCES=N and
+NETEMU_SEED=N: as many, and others."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from netemu.stack import constants as so
 from netemu.stack.groups import Group
 from netemu.stack.stream_socket import StreamSocket
 
-SEQUENCES = int(os.environ.get("NETEMU_SEQUENCES", 0)) or (2000 if os.environ.get("NETEMU_FULL") else 300)
+SEQUENCES = int(os.environ.get("NETEMU_SEQUENCES", 2000 if os.environ.get("NETEMU_FULL") else 300))
+SEED = int(os.environ.get("NETEMU_SEED", 1))
 STEPS = 12
 UIDS = (0, 10, 11)
 V4 = ("127.0.0.1", "127.0.0.2", "0.0.0.0")
@@ -179,4 +181,4 @@ def test_no_sequence_of_calls_tells_netemu_from_the_kernel(kernel: Kernel) -> No
         max_examples=SEQUENCES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck),
         database=None, print_blob=False,
     )  # fmt: skip
-    run_state_machine_as_test(seed(1)(Comparison), settings=profile)
+    run_state_machine_as_test(seed(SEED)(Comparison), settings=profile)

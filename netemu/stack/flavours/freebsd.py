@@ -30,6 +30,7 @@ class FreeBSD(Linux):
     name = "freebsd"
     options = Linux.options | {so.SO_REUSEPORT_LB}
     checks_at_listen = False
+    connected_ipv6_meets_ipv4_wildcard = False
     port_zero_errno = errno.EADDRNOTAVAIL
     any_is_loopback = False
     multicast_needs_join = True

@@ -30,6 +30,8 @@ class Linux:
     """The options of level SOL_SOCKET about sharing a port that exist; others are ENOPROTOOPT."""
     checks_at_listen = True
     """listen() looks for conflicts once more."""
+    connected_ipv6_meets_ipv4_wildcard = True
+    """A connected IPv6 socket that is not IPV6_V6ONLY stands in the way of 0.0.0.0 (found by comparison)."""
     port_zero_errno = 0
     """What connecting to port 0 gives; 0: it is tried."""
     any_is_loopback = True

@@ -45,6 +45,7 @@ class Windows(Linux):
     name = "windows"
     options = frozenset({so.SO_REUSEADDR, so.SO_EXCLUSIVEADDRUSE})
     checks_at_listen = False
+    connected_ipv6_meets_ipv4_wildcard = False
     loop_is_receivers = True
     unconnected_hears_icmp = True
 
