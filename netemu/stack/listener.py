@@ -54,7 +54,7 @@ class Listener:
             child = self.accepted.popleft()
             flow = child.connection.flow if child.connection is not None else b""
             heir = _heir(group, secret, flow)
-            child.app, child.uid = heir.socket.app, heir.socket.uid
+            child.app, child.pid, child.program = heir.socket.app, heir.socket.pid, heir.socket.program
             heir.accepted.append(child)
             child.host.notify(heir.socket, READABLE)
 

@@ -155,6 +155,14 @@ class Comparison(RuleBasedStateMachine):
         del self.families[number]
         self.both("close", number)
 
+    @precondition(lambda self: self.families)
+    @rule(n=st.integers(0, 63), how=st.sampled_from((so.SHUT_RD, so.SHUT_WR, so.SHUT_RDWR)))
+    def shutdown(self, n: int, how: int) -> None:
+        """Of what listens or is connected; the kernel takes it from others too, and remembers it."""
+        number = self.pick(n)
+        if self.kernel.states()[number][0] in ("LISTEN", "ESTABLISHED", "CLOSE-WAIT"):
+            self.both("shutdown", number, how)
+
     @invariant()
     def the_same_states(self) -> None:
         assert self.kernel.states() == self.netemu.states()

@@ -12,6 +12,7 @@ from netemu.apps.registry import DEFAULT_APPS
 from netemu.cli import main
 from netemu.cli.settings import Settings, build_config, read_file
 from netemu.runtime.errors import RuntimeFailure
+from netemu.stack.host import Host
 
 
 def test_defaults() -> None:
@@ -20,6 +21,17 @@ def test_defaults() -> None:
     assert config.addresses == ("198.18.0.2", "2001:2::2")
     assert config.host_addresses == ("198.18.0.1/24", "2001:2::1/64")
     assert config.apps == DEFAULT_APPS
+    assert (config.flavour, config.sysctl) == ("linux", {})
+
+
+def test_flavour_and_sysctl(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('flavour = "macos"\nsysctl = ["net.ipv4.ip_local_port_range = 40000 40010"]')
+    config = build_config(read_file(str(tmp_path / "c.toml")))
+    assert config.flavour == "macos"
+    assert config.sysctl == {"net.ipv4.ip_local_port_range": "40000 40010"}
+    host = Host(config.addresses, flavour=config.flavour, sysctl=config.sysctl)
+    assert host.config.local_ports == (40000, 40010)
+    assert build_config(Settings(sysctl=["net.ipv4.tcp_migrate_req=1"])).sysctl == {"net.ipv4.tcp_migrate_req": "1"}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +63,12 @@ def test_defaults() -> None:
         (["--seed", "-1"], "--seed -1: give a number"),
         (["--user", "nobody-of-that-name"], "no such user"),
         (["--netns", "a/b"], "--netns 'a/b'"),
+        (["--flavour", "beos"], "--flavour beos: give one of linux, freebsd, macos, windows, classic"),
+        (["--sysctl", "net.ipv4.tcp_sack"], "--sysctl net.ipv4.tcp_sack: give NAME=VALUE"),
+        (["--sysctl", "net.ipv4.tcp_wings=1"], "--sysctl net.ipv4.tcp_wings: not known; known: net.ipv4."),
+        (["--sysctl", "net.ipv4.tcp_sack=on"], "--sysctl net.ipv4.tcp_sack=on: give a number"),
+        (["--sysctl", "net.ipv4.ip_local_port_range=9"], "give two port numbers, such as '32768 60999'"),
+        (["--sysctl", "net.ipv4.ip_local_port_range=9 8"], "give two port numbers"),
         (["--frobnicate"], "No such option: --frobnicate"),
         (["surplus"], "unexpected extra argument"),
     ],
