@@ -5,9 +5,11 @@ Run by kernel_sockets.py under `unshare -n`. Each call is made as the effective 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from netemu.runtime.namespace import bring_up_loopback
 
 SETTLE = 0.05
 """Seconds that a handshake over loopback may take before it counts as one that is not answered."""
+SO_ATTACH_REUSEPORT_CBPF = 51
 PASSING = (4, 9, 11)
 """FIN-WAIT-1, LAST-ACK, CLOSING: the other end answers at once, only not within the call."""
 SYN_SENT, SYN_RECEIVED, CLOSED, LISTEN = 2, 3, 7, 10
@@ -38,8 +41,17 @@ class Helper:
         return self._add(socket.socket(family, kind), uid)
 
     def setsockopt(self, number: int, level: int, option: int, value: int | str) -> None:
+        if option == SO_ATTACH_REUSEPORT_CBPF and isinstance(value, str):
+            self._attach(number, bytes.fromhex(value))
+            return
         raw = (value & 0xFFFFFFFF).to_bytes(4, sys.byteorder) if isinstance(value, int) else bytes.fromhex(value)
         self.sockets[number][0].setsockopt(level, option, raw)
+
+    def _attach(self, number: int, code: bytes) -> None:
+        """The kernel wants a struct sock_fprog: how many instructions, and where they are."""
+        instructions = ctypes.create_string_buffer(code, max(1, len(code)))
+        program = struct.pack("@H6xP", len(code) // 8, ctypes.addressof(instructions))
+        self.sockets[number][0].setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
 
     def getsockopt(self, number: int, level: int, option: int) -> int:
         return self.sockets[number][0].getsockopt(level, option) & 0xFFFFFFFF
