@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 from netemu.stack.bpf import Program
 from netemu.wire.buffer import Buffer
 
+NAMES = (b"hash", b"cpu", b"round-robin")
+
 
 class Arrival(NamedTuple):
     """A packet that opens a flow."""
@@ -76,9 +78,14 @@ class ByCallable:
 
 
 def selector_of(what: str | bytes | Callable[[Arrival], int]) -> Selector | None:
-    """'hash' (None), 'cpu', 'round-robin', a BPF program, or a callable. ValueError for anything else."""
+    """'hash' (None), 'cpu', 'round-robin', a BPF program, or a callable. ValueError for anything else.
+
+    A name may be bytes too: no program is that long (8 bytes an instruction).
+    """
     if isinstance(what, bytes):
-        return Bpf(Program(what))
+        if what not in NAMES:
+            return Bpf(Program(what))
+        what = what.decode()
     if not isinstance(what, str):
         return ByCallable(what)
     match what:

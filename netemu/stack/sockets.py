@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from netemu.stack import constants as so
-from netemu.stack.groups import Group
+from netemu.stack import sharing
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, name_for, shown
-from netemu.stack.selectors import Arrival, selector_of
 from netemu.wire.ip import LOOPBACK, is_impossible_source, is_multicast, parse_address
 
 if TYPE_CHECKING:
+    from netemu.stack.groups import Group
     from netemu.stack.host import Host
+    from netemu.stack.selectors import Arrival
 
 Address = tuple[str, int]
 OnEvent = Callable[["Socket", int], None]
@@ -25,6 +26,8 @@ OnEvent = Callable[["Socket", int], None]
 SO_RCVBUF_DEFAULT = 212992  # net.core.rmem_default
 BUFFER_MAX = 4 << 20  # net.core.rmem_max and wmem_max
 RCVBUF_MIN, SNDBUF_MIN = 2304, 4608
+TEXTS = ((so.SOL_SOCKET, so.SO_BINDTODEVICE), (so.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF))
+"""Options whose value is a text, or may be."""
 LARGEST_OPTION = 1024
 """Bytes that getsockopt can be asked for, as Python's."""
 BROADCAST = b"\xff\xff\xff\xff"
@@ -265,30 +268,9 @@ class Socket:
         if level != so.IPPROTO_TCP:
             check_size(level, option, value)
         number = as_int(value)
+        if sharing.set_option(self, level, option, number, value):
+            return
         match level, option:
-            case so.SOL_SOCKET, so.SO_REUSEADDR:
-                self.reuseaddr = bool(number)
-            case so.SOL_SOCKET, so.SO_REUSEPORT if option in self.host.flavour.options:
-                self.reuseport = bool(number)
-            case so.SOL_SOCKET, so.SO_REUSEPORT_LB if option in self.host.flavour.options:
-                if self.name is not None:
-                    raise error(errno.EINVAL, "SO_REUSEPORT_LB must be set before bind")
-                self.reuseport_lb = bool(number)
-            case so.SOL_SOCKET, so.SO_EXCLUSIVEADDRUSE if option in self.host.flavour.options:
-                self.exclusive = bool(number)
-            case so.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF if isinstance(value, bytes):
-                self.set_selector(value)
-            case so.SOL_SOCKET, so.SO_DETACH_REUSEPORT_BPF:
-                self._detach_selector()
-            case so.IPPROTO_IP, so.IP_BIND_ADDRESS_NO_PORT:
-                self.no_port = bool(number)
-            case so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE:
-                low, high = number & 0xFFFF, number >> 16 & 0xFFFF
-                if low and high and low > high:
-                    raise error(errno.EINVAL, "the range is empty")
-                self.port_range = low, high
-            case so.SOL_SOCKET, so.SO_BINDTODEVICE:
-                self._bind_to_device(value)
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY:
                 if self.name is not None:
                     raise error(errno.EINVAL, "IPV6_V6ONLY must be set before bind")
@@ -309,36 +291,11 @@ class Socket:
 
     def set_selector(self, what: str | bytes | Callable[[Arrival], int]) -> None:
         """Who of this socket's group gets a flow: 'hash', 'cpu', 'round-robin', the instructions of a classic BPF program
-        (struct sock_filter each), or a function of an Arrival. What is no index of a member leaves it to the hash."""
-        if not self.reuseport and self.group is None:
-            raise error(errno.EINVAL, "the socket has no SO_REUSEPORT")
-        try:
-            selector = selector_of(what)
-        except ValueError as problem:
-            raise error(errno.EINVAL, str(problem)) from None
-        if self.group is None:
-            self.group = Group()
-        self.group.selector = selector
+        (struct sock_filter each), or a function of an Arrival. What is no index of a member leaves it to the hash.
 
-    def _detach_selector(self) -> None:
-        if self.group is None and not self.reuseport:
-            raise error(errno.EINVAL, "the socket has no SO_REUSEPORT")
-        if self.group is None or self.group.selector is None:
-            raise error(errno.ENOENT, "no selector is attached")
-        self.group.selector = None
-
-    def _bind_to_device(self, value: int | bytes) -> None:
-        """socket(7), facts U1: anybody may choose a device, only root may change it."""
-        if isinstance(value, int):
-            raise error(errno.EINVAL, "SO_BINDTODEVICE wants the name of a device, as bytes")
-        device = value.split(b"\0")[0].decode(errors="replace")
-        if device and device not in self.host.devices:
-            raise error(errno.ENODEV, f"no device {device!r}: there are {' and '.join(self.host.devices)}")
-        if self.device and self.uid:
-            raise error(errno.EPERM, "only root may change the device of a socket")
-        self.device = device
-        if self.name is not None:
-            self.name = self.name._replace(device=device)
+        SO_ATTACH_REUSEPORT_CBPF takes the instructions too, or such a name as bytes.
+        """
+        sharing.set_selector(self, what)
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
         """As Python's: an int, or with ``buflen`` what C would find in a buffer of so many bytes.
@@ -354,6 +311,9 @@ class Socket:
 
     def option(self, level: int, option: int) -> int | bytes:
         """What getsockopt tells, whole."""
+        about_sharing = sharing.option_of(self, level, option)
+        if about_sharing is not None:
+            return about_sharing
         match level, option:
             case so.SOL_SOCKET, so.SO_TYPE:
                 return so.SOCK_STREAM if self.is_stream else so.SOCK_DGRAM
@@ -365,20 +325,6 @@ class Socket:
                 return 0
             case so.SOL_SOCKET, so.SO_INCOMING_CPU:
                 return self.incoming_cpu
-            case so.SOL_SOCKET, so.SO_BINDTODEVICE:
-                return self.device.encode() + b"\0" if self.device else b""
-            case so.SOL_SOCKET, so.SO_REUSEADDR:
-                return int(self.reuseaddr)
-            case so.SOL_SOCKET, so.SO_REUSEPORT if option in self.host.flavour.options:
-                return int(self.reuseport)
-            case so.SOL_SOCKET, so.SO_REUSEPORT_LB if option in self.host.flavour.options:
-                return int(self.reuseport_lb)
-            case so.SOL_SOCKET, so.SO_EXCLUSIVEADDRUSE if option in self.host.flavour.options:
-                return int(self.exclusive)
-            case so.IPPROTO_IP, so.IP_BIND_ADDRESS_NO_PORT:
-                return int(self.no_port)
-            case so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE:
-                return self.port_range[0] | self.port_range[1] << 16
             case so.IPPROTO_IPV6, so.IPV6_V6ONLY if self.is_ipv6:
                 return int(self.v6only)
             case (so.IPPROTO_IP, so.IP_TTL):
@@ -420,7 +366,7 @@ def as_int(value: int | bytes) -> int:
 def check_size(level: int, option: int, value: int | bytes) -> None:
     """EINVAL for bytes that hold no int; IPPROTO_IP takes a single one too, and a device's name may have any length."""
     least = {so.SOL_SOCKET: 4, so.IPPROTO_TCP: 4, so.IPPROTO_IPV6: 4, so.SOL_NETEMU: 4, so.IPPROTO_IP: 1}.get(level, 0)
-    if isinstance(value, bytes) and len(value) < least and (level, option) != (so.SOL_SOCKET, so.SO_BINDTODEVICE):
+    if isinstance(value, bytes) and len(value) < least and (level, option) not in TEXTS:
         raise error(errno.EINVAL, f"the option takes no fewer than {least} bytes")
 
 

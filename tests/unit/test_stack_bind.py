@@ -695,3 +695,19 @@ def test_why_nobody_gets_a_segment() -> None:
             assert machine.give(tcp(SYN, dport=5003)) is Drop.ONLY_BOUND
             socket.close()
         assert machine.give(tcp(SYN, dport=5003)) is expected
+
+
+def test_ports_of_connections_are_not_to_be_guessed() -> None:
+    """RFC 6056 3.3.4: somewhere else for each destination, and on from there."""
+    machine = Machine()
+
+    def port(to: int) -> int:
+        socket = machine.stream()
+        assert errno_of(socket.connect, (PEER, to)) == errno.EINPROGRESS
+        return socket.lport
+
+    firsts = [port(to) for to in range(1, 41)]
+    assert len(set(firsts)) > 35
+    assert max(firsts) - min(firsts) > 20_000
+    again = [port(9) for _ in range(5)]
+    assert all(1 <= later - before <= 5 for before, later in itertools.pairwise(again))

@@ -158,7 +158,7 @@ def test_round_robin() -> None:
 def test_cpu() -> None:
     machine = Machine()
     group = machine.group(3)
-    group[1].set_selector("cpu")
+    group[1].setsockopt(*ATTACH, b"cpu")
     assert {machine.winner() for _ in range(6)} == {group[0]}
 
 
