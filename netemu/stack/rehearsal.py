@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netemu.reasons import Drop, Reason
 from netemu.stack.demux import flow_key
 from netemu.stack.holders import Remains
+from netemu.stack.listener import Listener
 from netemu.stack.output import Template
 from netemu.stack.sockets import Socket
 from netemu.tcp.config import Config
@@ -57,7 +58,7 @@ class Outcome(NamedTuple):
     host: Host
     """The copy, afterwards."""
     connection: Connection | TimeWait | None
-    """The copy of the connection with the packet's 4-tuple, or that its ICMP error quotes."""
+    """The copy of the connection with the packet's 4-tuple, or that its ICMP error quotes; or the one that it began."""
 
 
 def rehearse(host: Host, packet: Packet, now: int) -> Outcome:
@@ -68,7 +69,9 @@ def rehearse(host: Host, packet: Packet, now: int) -> Outcome:
     reason = twin.receive(packet, now)
     matched = twin.matched
     sent = list(_sent(twin, now))
-    return Outcome(reason, matched if isinstance(matched, Socket) else None, sent, twin, *connections[:1] or (None,))
+    newest = [c for flow in flows if (c := twin.table.connections.get(flow)) is not None]
+    connection = next(iter(newest + connections), None)
+    return Outcome(reason, matched if isinstance(matched, Socket) else None, sent, twin, connection)
 
 
 def _sent(twin: Host, now: int) -> Iterator[tuple[Packet, Reason | None]]:
@@ -158,6 +161,8 @@ class _Copier(pickle.Pickler):
             return self._name(self._instead[id(thing)])
         if isinstance(thing, Socket | Connection | TimeWait):
             return None if thing in self._concerned else self._name(thing)
+        if isinstance(thing, Listener):
+            return None if thing.socket in self._concerned else self._name(thing)
         if isinstance(thing, _UNCHANGING) or (isinstance(thing, MethodType) and _belongs_to_an_app(thing)):
             return self._name(thing)
         return None

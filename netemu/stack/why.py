@@ -142,6 +142,8 @@ def _effects(before: Connection | TimeWait | None, outcome: Outcome, now: int) -
             found.append(f"an ACK follows within {(after.deadline_ack - now) / 1e6:.0f} ms")
     elif isinstance(outcome.reason, Match) and outcome.reason in OPENING:
         found.append("a connection begins, in SYN-RECEIVED")
+        if isinstance(after, Connection) and after.held:
+            found.append("no answer yet: its app is asked first (HOLD_SYNACK)")
     elif isinstance(before, TimeWait) and isinstance(after, TimeWait) and after.ended:
         found.append("TIME-WAIT ends")
     if outcome.reason in CHALLENGED and not outcome.sent:

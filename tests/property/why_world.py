@@ -107,6 +107,8 @@ class World:
             socket.setsockopt(so.IPPROTO_IPV6, so.IPV6_V6ONLY, 1)
         if random.random() < 0.05:
             socket.setsockopt(so.SOL_SOCKET, so.SO_BINDTODEVICE, random.choice((b"lo", b"netemu0")))
+        if socket.is_stream and random.random() < 0.1:
+            socket.setsockopt(so.SOL_NETEMU, so.HOLD_SYNACK, 1)
         if socket.is_stream and random.random() < 0.3:
             socket.setsockopt(so.IPPROTO_TCP, so.TCP_NODELAY, 1)
 

@@ -118,6 +118,14 @@ def test_a_selector_is_asked_and_not_moved_on() -> None:
     assert ask(bench, tcp(SYN, sport=40001)).socket == "s2"
 
 
+def test_a_listener_that_asks_its_app_first() -> None:
+    bench = Bench()
+    bench.listen().setsockopt(so.SOL_NETEMU, so.HOLD_SYNACK, 1)
+    verdict = ask(bench, tcp(SYN))
+    assert (verdict.reason, verdict.answers) == ("LISTEN_SPECIFIC", [])
+    assert verdict.effects[1] == "no answer yet: its app is asked first (HOLD_SYNACK)"
+
+
 def test_datagrams() -> None:
     bench = Bench()
     wild, exact, connected = bench.udp(reuseaddr=True), bench.udp(reuseaddr=True), bench.udp(reuseaddr=True)
