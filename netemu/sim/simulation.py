@@ -45,10 +45,17 @@ class Simulation:
         self._due: dict[Engine, int] = {}
 
     def host(
-        self, *addresses: str, mtu: int = 1500, offload: bool = False, sysctl: dict[str, int] | None = None
+        self,
+        *addresses: str,
+        mtu: int = 1500,
+        offload: bool = False,
+        sysctl: dict[str, int] | None = None,
+        flavour: str = "linux",
     ) -> Engine:
         """A host on an engine of its own, connected to nothing yet."""
-        host = Host(addresses, mtu=mtu, seed=self.random.getrandbits(64), offload=offload, sysctl=sysctl)
+        host = Host(
+            addresses, mtu=mtu, seed=self.random.getrandbits(64), offload=offload, sysctl=sysctl, flavour=flavour
+        )
         return Engine(host, Wire(self, delay_of(0), None), EPOCH_NS)
 
     def link(self, a: Engine, b: Engine, there: Path, back: Path | None = None) -> None:

@@ -116,3 +116,26 @@ def test_no_way_out_by_the_wrong_device() -> None:
         assert isinstance(datagram, DatagramSocket)
         assert errno_of(datagram.sendto, b"x", (address, 80)) == errno.ENETUNREACH
     assert errno_of(stream(bench, "netemu0").connect, (PEER, 80)) == errno.EINPROGRESS
+
+
+def test_sharing_and_devices() -> None:
+    """T13: on different devices anything goes; one without a device must agree with all of them. As measured on Linux."""
+    bench = Bench()
+    held: list[StreamSocket] = []
+
+    def bind(device: str, **options: bool) -> int:
+        socket = stream(bench, device, **options)
+        held.append(socket)
+        return errno_of(socket.bind, ("0.0.0.0", 5000))
+
+    assert bind("lo", reuseport=True) == 0
+    assert bind("netemu0") == 0
+    assert bind("", reuseport=True) == errno.EADDRINUSE
+    assert bind("lo", reuseport=True) == 0
+    assert bind("", reuseport=True) == 0  # what the port remembers of the one before knows no devices (facts T6)
+    held[1].close()
+    assert bind("netemu0") == errno.EADDRINUSE
+    assert bind("netemu0", reuseport=True) == 0
+    for socket in held:
+        socket.close()
+    assert bind("") == 0
