@@ -17,6 +17,8 @@ VERBS: dict[str, dict[str, Any]] = {
     "nstat": {},
     "binds": {},
     "down": {},
+    "serve": {},
+    "nc": {},
     "doctor": {},
     "story": {},
 }
