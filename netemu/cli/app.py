@@ -19,6 +19,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "down": {},
     "serve": {},
     "nc": {},
+    "forward": {},
     "doctor": {},
     "story": {},
 }

@@ -59,12 +59,12 @@ def port_of(text: str, *, least: int = 0) -> int:
     return int(text)
 
 
-def endpoint(text: str, default: str) -> Endpoint:
+def endpoint(text: str, default: str, *, least: int = 0) -> Endpoint:
     """Of PORT, ADDRESS:PORT or [ADDRESS]:PORT."""
     address, colon, port = text.rpartition(":")
     if colon and ":" in address and not address.startswith("["):
         raise UsageError(f"{text!r}: write an IPv6 address as [ADDRESS]:PORT")
-    return Endpoint(address_of(address) if colon else default, port_of(port))
+    return Endpoint(address_of(address) if colon else default, port_of(port, least=least))
 
 
 def attach(app: str, name: str | None) -> AttachedHost:

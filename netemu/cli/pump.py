@@ -10,7 +10,7 @@ PIECE = 256 << 10
 class Flow:
     """From ``read`` to ``write``, which raise BlockingIOError where they would wait; ``finish`` passes the end on."""
 
-    __slots__ = ("_finish", "_held", "_read", "_write", "finished", "read_all")
+    __slots__ = ("_finish", "_held", "_read", "_write", "finished", "moved", "read_all")
 
     def __init__(
         self,
@@ -22,6 +22,8 @@ class Flow:
         self._write = write
         self._finish = finish
         self._held = memoryview(b"")
+        self.moved = 0
+        """Bytes written."""
         self.read_all = False
         """The end of what there is to read was seen."""
         self.finished = False
@@ -48,9 +50,11 @@ class Flow:
     def give(self) -> None:
         """Write what is held, as much as goes."""
         try:
-            self._held = self._held[self._write(self._held) :]
+            size = self._write(self._held)
         except BlockingIOError:
             return
+        self.moved += size
+        self._held = self._held[size:]
         if self.read_all:
             self.end_input()
 
