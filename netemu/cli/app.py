@@ -20,6 +20,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "serve": {},
     "nc": {},
     "forward": {},
+    "exec": {"allow_interspersed_args": False},  # as for run
     "doctor": {},
     "story": {},
 }
