@@ -18,7 +18,7 @@ def patched_class(host: AttachedHost, real: type[socket.socket]) -> type[socket.
         """What is no kernel socket is an instance of socket.socket all the same."""
 
         def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real)
+            return isinstance(instance, real) if cls is PatchedSocket else super().__instancecheck__(instance)
 
     class PatchedSocket(real, metaclass=AnySocket):  # type: ignore[valid-type, misc]  # the class as it was before
         def __new__(cls, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> Any:

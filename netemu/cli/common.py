@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +139,15 @@ def printable(value: object) -> str:
 
 def warn(text: str) -> None:
     print(f"netemu: {text}", file=sys.stderr)
+
+
+def status_of_missing(command: str) -> int:
+    """0 when there is such a command; else what a shell's exit status would be, and it is said why."""
+    if shutil.which(command) is not None:
+        return 0
+    is_there = os.sep in command and os.path.exists(command)
+    warn(f"{command}: {'permission denied' if is_there else 'command not found'}")
+    return 126 if is_there else 127
 
 
 def python_command(statement: str, *arguments: str) -> list[str]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from netemu.cli.common import Instance, warn
+from netemu.cli.common import Instance, status_of_missing, warn
 from netemu.cli.endpoints import AppName, attach
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
 LONGEST_APP = 32
 
 
@@ -35,19 +33,18 @@ def exec(
       netemu exec --app web -- uvicorn --loop asyncio site:app --host 0.0.0.0
       netemu exec -- python3 -c 'import urllib.request as u; print(u.urlopen("http://198.18.0.1:8000/").status)'
     """
-    program = shutil.which(command[0])
-    if program is None:
-        warn(f"{command[0]}: command not found")
-        return NOT_FOUND
+    status = status_of_missing(command[0])
+    if status:
+        return status
     host = attach(app or Path(command[0]).name[:LONGEST_APP], name)
     environment = {**os.environ, **settings(host.app, host.channel.path)}
     host.close()
     sys.stdout.flush()
     try:
-        os.execve(program, command, environment)
+        os.execvpe(command[0], command, environment)
     except OSError as error:
         warn(f"{command[0]}: {error.strerror}")
-        return NOT_EXECUTABLE
+        return 126
 
 
 def settings(app: str, socket: Path) -> dict[str, str]:

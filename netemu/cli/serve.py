@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netemu.apps.base import UsageError
-from netemu.cli.common import Instance, warn
+from netemu.cli.common import Instance, status_of_missing, warn
 from netemu.cli.endpoints import AppName, Endpoint, ReusePort, accept, address_of, attach, listen, port_of, shown
 from netemu.cli.watching import IN, Loop
 
 if TYPE_CHECKING:
     from netemu.attached.socket import AttachedSocket
-
-NOT_FOUND = 127
 
 
 def serve(
@@ -50,9 +47,9 @@ def serve(
     if addr is not None and ipv6:
         raise UsageError("-6 means --addr ::, so give only one of them")
     where = Endpoint(address_of(addr) if addr is not None else "::" if ipv6 else "0.0.0.0", port_of(port))
-    if shutil.which(command[0]) is None:
-        warn(f"{command[0]}: command not found")
-        return NOT_FOUND
+    status = status_of_missing(command[0])
+    if status:
+        return status
     host = attach(app or "serve", name)
     with host.socket(where.family) as listener:
         listen(listener, where, reuse_port=reuseport)
