@@ -4,6 +4,7 @@ It lies in a directory of its own, which `netemu exec` puts on PYTHONPATH, and h
 been found without it. Any Python 3.7 or later must get through it, also one that has nothing of what netemu needs.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -21,6 +22,7 @@ def start() -> None:
 
         from netemu.attached.host import attach_at
         from netemu.attached.patch import patched_class
+        from netemu.attached.socket import AttachedSocket
         from netemu.runtime.errors import RuntimeFailure
     except (ImportError, SyntaxError) as problem:
         own = os.environ["NETEMU_EXEC_PYTHON"]
@@ -33,6 +35,22 @@ def start() -> None:
     except (OSError, RuntimeFailure) as problem:
         give_up(str(problem))
     socket.socket = patched_class(host, socket.socket)  # type: ignore[misc]  # that is the point
+    end_with_instance(AttachedSocket)
+
+
+def end_with_instance(attached: type) -> None:
+    """A server ends when the host has: most take an OSError from accept for a passing one, and would try for ever."""
+    accept = attached.accept  # type: ignore[attr-defined]  # this file knows nothing of netemu before it looks for it
+
+    def accept_or_end(self: object) -> object:
+        try:
+            return accept(self)
+        except OSError as problem:
+            if problem.errno != errno.ENETDOWN:
+                raise
+            raise SystemExit(f"netemu: exec: {problem.strerror}") from None
+
+    attached.accept = accept_or_end  # type: ignore[attr-defined]
 
 
 def give_up(why: str) -> NoReturn:
