@@ -25,6 +25,7 @@ from netemu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, Options, Segment, emit
 
 PEERS = {4: [parse_address("198.18.0.1"), parse_address("198.18.0.9")], 6: [parse_address("2001:2::1")]}
 HOSTS = {4: [parse_address("198.18.0.2"), parse_address("198.18.0.3")], 6: [parse_address("2001:2::2")]}
+TO_MANY = {4: [bytes((224, 1, 2, 3)), bytes((198, 18, 0, 255)), b"\xff" * 4], 6: [parse_address("ff02::123")]}
 NAMES = ("", "198.18.0.2", "198.18.0.3", "::", "2001:2::2", "::ffff:198.18.0.2", "127.0.0.1")
 PORTS = (80, 81, 5353, 12345)
 PEER_PORTS = (40000, 40001, 40002)
@@ -95,6 +96,8 @@ class World:
         self._options(socket)
         if random.random() < 0.2:
             socket.setsockopt(so.SOL_SOCKET, so.SO_RCVBUF, 2304)
+        if random.random() < 0.5:
+            socket.setsockopt(so.IPPROTO_IP, so.IP_ADD_MEMBERSHIP, TO_MANY[4][0] + bytes(4))
         socket.bind((name, random.choice(PORTS)))
 
     def _options(self, socket: StreamSocket | DatagramSocket) -> None:
@@ -259,7 +262,8 @@ class World:
     def _datagram(self) -> bytes:
         random = self.random
         version = random.choice((4, 4, 6))
-        src, dst = random.choice(PEERS[version]), random.choice(HOSTS[version])
+        src = random.choice(PEERS[version])
+        dst = random.choice(HOSTS[version] if random.random() < 0.7 else TO_MANY[version])
         data = bytes(random.choice((0, 1, 100, 1400)))
         return self._ip(src, dst, UDP, udp.emit(src, dst, random.choice(PEER_PORTS), random.choice((*PORTS, 9)), data))
 
