@@ -27,6 +27,7 @@ PEERS = {4: [parse_address("198.18.0.1"), parse_address("198.18.0.9")], 6: [pars
 HOSTS = {4: [parse_address("198.18.0.2"), parse_address("198.18.0.3")], 6: [parse_address("2001:2::2")]}
 TO_MANY = {4: [bytes((224, 1, 2, 3)), bytes((198, 18, 0, 255)), b"\xff" * 4], 6: [parse_address("ff02::123")]}
 NAMES = ("", "198.18.0.2", "198.18.0.3", "::", "2001:2::2", "::ffff:198.18.0.2", "127.0.0.1")
+IP_ADD_MEMBERSHIP = 35
 PORTS = (80, 81, 5353, 12345)
 PEER_PORTS = (40000, 40001, 40002)
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -96,9 +97,9 @@ class World:
         self._options(socket)
         if random.random() < 0.2:
             socket.setsockopt(so.SOL_SOCKET, so.SO_RCVBUF, 2304)
-        if random.random() < 0.5:
-            socket.setsockopt(so.IPPROTO_IP, so.IP_ADD_MEMBERSHIP, TO_MANY[4][0] + bytes(4))
         socket.bind((name, random.choice(PORTS)))
+        if random.random() < 0.5:
+            socket.setsockopt(so.IPPROTO_IP, IP_ADD_MEMBERSHIP, TO_MANY[4][0] + bytes(4))
 
     def _options(self, socket: StreamSocket | DatagramSocket) -> None:
         random = self.random
