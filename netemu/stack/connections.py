@@ -33,7 +33,7 @@ from netemu.tcp.timewait import TimeWait
 from netemu.wire import tcp as tcp_wire
 from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
-from netemu.wire.ip import TCP, IpPacket, pseudo_sum
+from netemu.wire.ip import TCP, IpPacket, is_loopback, pseudo_sum
 from netemu.wire.packet import Packet
 from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment
 
@@ -48,6 +48,9 @@ _V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 header without options and a TCP h
 _V6 = Struct(">IHBB36sIIHHHH")
 _TIMESTAMPS = Struct(">III")
 _PLAIN_FLAGS, _PLAIN_ACK = 0xF000 | SYN | FIN | RST | URG | ACK, 8 << 12 | ACK
+
+IPV6_AS_IPV4 = b"\x7f\0\0\6"
+"""As Linux: the IPv4 address of a socket whose IPv6 address outlived its binding, once IPV6_V6ONLY is cleared."""
 
 _OPEN = State.ESTABLISHED
 
@@ -338,8 +341,13 @@ class Connections:
         local = socket.local_address
         if local in (ANY_V4, ANY_V6):
             local = host.source_for(remote)
-        if len(local) != len(remote):
+        if len(local) == 16 and len(remote) == 4:
+            local = IPV6_AS_IPV4
+        elif len(local) != len(remote):
             raise error(errno.ENETUNREACH, "the socket is bound to an address of the other family")
+        if is_loopback(local) and not host.is_local(remote):
+            # RFC 1122 3.2.1.3 g, RFC 4291 2.5.3. DEVIATION: over IPv6 Linux lets connect wait for its timeout
+            raise error(errno.EINVAL, "a loopback address reaches nobody else")
         laddr = MAPPED + local if socket.is_ipv6 and len(local) == 4 else local
         if socket.name is None:
             lport = self.ports.for_connect(

@@ -153,7 +153,7 @@ class Socket:
         if not 0 <= port <= 65535:
             raise OverflowError("port must be 0-65535.")
         bound = unmapped(self.bound)
-        if len(packed) == 4 and self.is_ipv6 and (self.v6only or (len(bound) == 16 and bound != ANY_V6)):
+        if len(packed) == 4 and self.is_ipv6 and self.v6only:
             raise error(errno.ENETUNREACH, "this IPv6 socket cannot reach an IPv4 address")
         if len(packed) == 16 and len(bound) == 4:
             if packed != ANY_V6:

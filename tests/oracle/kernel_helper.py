@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from netemu.runtime.namespace import bring_up_loopback
 SETTLE = 0.05
 """Seconds that a handshake over loopback may take before it counts as one that is not answered."""
 SO_ATTACH_REUSEPORT_CBPF = 51
+DEVICE = "netemu0"
+"""Beside lo, as netemu's host has it."""
 PASSING = (4, 9, 11)
 """FIN-WAIT-1, LAST-ACK, CLOSING: the other end answers at once, only not within the call."""
 SYN_SENT, SYN_RECEIVED, CLOSED, LISTEN = 2, 3, 7, 10
@@ -147,6 +150,8 @@ class Helper:
 
 def main() -> None:
     bring_up_loopback()
+    for command in (f"add {DEVICE} type veth peer name {DEVICE}p", f"set {DEVICE} up", f"set {DEVICE}p up"):
+        subprocess.run(["ip", "link", *command.split()], check=True, timeout=10)
     helper = Helper()
     for line in sys.stdin:
         method, *arguments = json.loads(line)

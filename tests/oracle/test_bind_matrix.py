@@ -317,6 +317,69 @@ def test_t8_v6only(walk: Walk) -> None:
     assert walk.connect(walk.socket(), LOCAL, port) == REFUSED
 
 
+# -- T13: devices ----------------------------------------------------------------------------------------------------
+
+DEVICE_BOUND = [
+    (["lo", "netemu0"], [0, 0]),
+    (["lo", "lo"], [0, INUSE]),
+    (["lo", ""], [0, INUSE]),
+    (["", "netemu0"], [0, INUSE]),
+    (["lo P", "netemu0", " P"], [0, 0, INUSE]),
+    (["lo P", "netemu0", "lo P", " P"], [0, 0, 0, 0]),  # the port remembers the third one, and not his device (T6)
+    (["lo P", " P", "netemu0 P"], [0, 0, 0]),
+]
+
+
+def on_device(walk: Walk, name: str, family: int = so.AF_INET) -> int:
+    """'lo P': on that device, with SO_REUSEPORT."""
+    device, _, options = name.partition(" ")
+    number = walk.socket(options, family=family)
+    assert walk("setsockopt", number, so.SOL_SOCKET, so.SO_BINDTODEVICE, device.encode().hex()) == 0
+    return number
+
+
+@pytest.mark.parametrize(("names", "expected"), DEVICE_BOUND, ids=str)
+def test_t13_devices(walk: Walk, names: list[str], expected: list[int]) -> None:
+    port = walk.port
+    assert [walk("bind", on_device(walk, name), ANY, port) for name in names] == expected
+
+
+@pytest.mark.parametrize(("first", "second"), [("lo P", " P"), (" P", "lo P")])
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::1"])
+def test_t13_equal_but_for_the_device(walk: Walk, address: str, first: str, second: str) -> None:
+    """IPv4: the last to listen; IPv6: the first (the quirk of U2)."""
+    family, port = family_of(address), walk.port
+    listeners = [on_device(walk, name, family) for name in (first, second)]
+    for number in listeners:
+        assert walk("bind", number, address, port) == walk("listen", number, 16) == 0
+    for _ in range(6):
+        assert walk.connect(walk.socket(family=family), "::1" if family == so.AF_INET6 else LOCAL, port) == 0
+    waiting = [walk.waiting(number) for number in listeners]
+    assert waiting == ([6, 0] if family == so.AF_INET6 else [0, 6])
+
+
+def test_t13_other_devices_hear_nothing(walk: Walk) -> None:
+    port = walk.port
+    listener = on_device(walk, "netemu0")
+    assert walk("bind", listener, ANY, port) == walk("listen", listener, 5) == 0
+    assert walk.connect(walk.socket(), LOCAL, port) == REFUSED
+    wildcard, specific = on_device(walk, "lo P"), walk.socket("P")
+    port = walk.port
+    for number, address in ((wildcard, ANY), (specific, LOCAL)):
+        assert walk("bind", number, address, port) == walk("listen", number, 5) == 0
+    assert walk.connect(walk.socket(), LOCAL, port) == 0
+    assert walk.waiting(specific) == 1
+    assert walk.connect(walk.socket(), OTHER, port) == 0
+    assert walk.waiting(wildcard) == 1
+
+
+def test_t13_who_may_choose_a_device(walk: Walk) -> None:
+    number = walk.socket(uid=10)
+    for device, expected in (("", 0), ("nowhere", errno.ENODEV), ("lo", 0), ("lo", errno.EPERM), ("", errno.EPERM)):
+        value = device.encode().hex()
+        assert walk("setsockopt", number, so.SOL_SOCKET, so.SO_BINDTODEVICE, value) == expected
+
+
 # -- T9 --------------------------------------------------------------------------------------------------------------
 
 

@@ -338,6 +338,16 @@ def test_two_groups_are_different_addresses() -> None:
     assert errno_of(machine.datagram().bind, ("0.0.0.0", 5353)) == INUSE
 
 
+@pytest.mark.parametrize(("local", "to"), [("127.0.0.1", PEER), ("::1", "2001:2::1")])
+def test_a_loopback_address_is_not_for_the_wire(local: str, to: str) -> None:
+    machine = Machine()
+    socket = machine.stream(family=so.AF_INET6 if ":" in local else so.AF_INET)
+    socket.bind((local, 0))
+    assert errno_of(socket.connect, (to, 80)) == errno.EINVAL
+    assert machine.take() == []
+    assert errno_of(socket.connect, (HOST6 if ":" in local else HOST, 80)) == errno.EINPROGRESS
+
+
 # -- T11, U1: a wrong bind -------------------------------------------------------------------------------------------
 
 KINDS = pytest.mark.parametrize("kind", ["stream", "datagram"])
