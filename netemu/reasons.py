@@ -27,6 +27,8 @@ class Match(Reason):
     UDP_SPECIFIC = "a datagram to a UDP socket on exactly this address and port"
     UDP_WILDCARD = "a datagram to a UDP socket on this port of any address"
     UDP_DUAL_STACK = "an IPv4 datagram to an IPv6 UDP socket that also takes IPv4"
+    UDP_MULTICAST = "a datagram to a group, a copy to each socket that hears it"
+    UDP_BROADCAST = "a datagram to a broadcast address, a copy to each socket that hears it"
     ICMP_ECHO = "an echo request, answered by the host"
     ICMP_ERROR = "an ICMP error, handed to the socket whose packet it quotes"
     FRAGMENT = "a fragment, kept until its packet is whole"
@@ -61,6 +63,8 @@ class Drop(Reason):
     BAD_UDP = "a UDP header that makes no sense"
     BAD_UDP_CHECKSUM = "the UDP checksum is wrong"
     UDP_NO_SOCKET = "no UDP socket on this port: ICMP port unreachable"
+    NOT_JOINED = "to a group that no socket of this host has joined on that interface"
+    UDP_NOBODY = "a datagram to a group or a broadcast address that no socket on this port hears"
     UDP_BUFFER_FULL = "the socket's receive buffer is full"
     # TCP, before a connection is found
     BAD_TCP_HEADER = "a TCP header that makes no sense"

@@ -45,6 +45,7 @@ from netemu.wire.ip import (
 )
 from netemu.wire.packet import Packet
 
+BROADCAST = b"\xff\xff\xff\xff"
 MAX_QUEUED_OUTPUT = 4096
 """Packets (echo replies, RSTs, datagrams) that may wait for the device; more of them are dropped and counted."""
 
@@ -72,11 +73,12 @@ class Host:
         self.random = Random(seed)
         interfaces = [ip_interface(a) for a in addresses]
         self.addresses = dict.fromkeys(i.packed for i in interfaces)  # an ordered set: the first comes first
-        self._broadcasts = {
-            interface.network.broadcast_address.packed
+        self.broadcasts = {BROADCAST: device, b"\x7f\xff\xff\xff": "lo"} | {
+            interface.network.broadcast_address.packed: device
             for interface in interfaces
             if interface.version == 4 and interface.network.prefixlen < 31
         }
+        """IPv4's broadcast addresses, with the device of each."""
         self.device = device
         self.devices = {"lo": 1, device: 2}
         """Their names, with the ifindex of each."""
@@ -100,7 +102,8 @@ class Host:
         self.faults: list[str] = []
         """InvariantErrors: bugs in netemu. Tests fail on any."""
         self._output: deque[tuple[Packet, Reason | Socket | None]] = deque()
-        self._loopback: deque[Packet] = deque()
+        self._loopback: deque[tuple[Packet, str]] = deque()
+        """What comes back to us, and the device by which it seems to arrive: the wire's, or lo."""
         self.news: list[Socket] = []
         """Sockets that ``dispatch`` has something to tell."""
         self._ident = self.random.randrange(1 << 16)
@@ -114,11 +117,11 @@ class Host:
         self.matched = None
         if not isinstance(packet, Packet):
             packet = Packet(packet)
-        reason = self.tcp.receive_known(packet, now) or self._receive(packet, now, False)
+        reason = self.tcp.receive_known(packet, now) or self._receive(packet, now, False, self.device)
         self.counters[reason] += 1
         return reason
 
-    def _receive(self, packet: Packet, now: int, local: bool) -> Reason:
+    def _receive(self, packet: Packet, now: int, local: bool, device: str) -> Reason:
         data = packet.head
         if not data:
             return Drop.TRUNCATED
@@ -134,12 +137,12 @@ class Host:
             return Drop.BAD_IP_VERSION
         if isinstance(parsed, Drop):
             return parsed
-        return self._deliver(parsed, data, packet, now, local)
+        return self._deliver(parsed, data, packet, now, local, device)
 
-    def _deliver(self, ip: IpPacket, data: Buffer, packet: Packet, now: int, local: bool) -> Reason:
+    def _deliver(self, ip: IpPacket, data: Buffer, packet: Packet, now: int, local: bool, device: str) -> Reason:
         """A packet with a valid IP header: is it for us, is it whole, which protocol?"""
-        if ip.dst not in self.addresses and not (local and is_loopback(ip.dst)):
-            return Drop.NEIGHBOUR_CHATTER if self._is_chatter(ip) else Drop.NOT_FOR_US
+        if ip.dst not in self.addresses and (self.is_for_many(ip.dst) or not (local and is_loopback(ip.dst))):
+            return self._deliver_to_many(ip, data, packet, now, local, device)
         if not ip.hop_limit:
             return Drop.HOP_LIMIT_ZERO
         if not local and self._cannot_be_a_source(ip.src):
@@ -163,9 +166,34 @@ class Host:
         self.icmp.unknown_protocol(ip, data)
         return Drop.UNKNOWN_PROTOCOL
 
+    def _deliver_to_many(
+        self, ip: IpPacket, data: Buffer, packet: Packet, now: int, local: bool, device: str
+    ) -> Reason:
+        """Is it to a group that we are in, or to a broadcast address of ours? Only UDP is heard there."""
+        is_group = is_multicast(ip.dst)
+        if ip.protocol != UDP or not (is_group or self.broadcasts.get(ip.dst) == device):
+            return Drop.NEIGHBOUR_CHATTER if self._is_chatter(ip) else Drop.NOT_FOR_US
+        nobody_yet = (
+            ip.src == bytes(4) and ip.dst == BROADCAST
+        )  # RFC 1122 3.2.1.3 (a): a host that asks for its address
+        if not local and not nobody_yet and self._cannot_be_a_source(ip.src):
+            return Drop.BAD_SOURCE
+        if not local and not ip.hop_limit:
+            return Drop.HOP_LIMIT_ZERO  # to ourselves a TTL of 0 is allowed (facts U7)
+        if is_group and not self.udp.members.wants(ip.dst, device, ip.src):
+            return Drop.NOT_JOINED
+        if ip.is_fragment:
+            whole = self.fragments.add(ip, data, now)
+            if whole is None or isinstance(whole, Drop):
+                return whole or Match.FRAGMENT
+            ip, data = whole
+            if ip.protocol != UDP:
+                return Drop.NOT_FOR_US
+        return self.udp.receive_for_many(ip, data, local or bool(packet.csum_start), device, local)
+
     def _cannot_be_a_source(self, src: bytes) -> bool:
         """On the wire: no host's address at all, our own, or everybody's of our subnet (RFC 1122 3.2.1.3, MUST-63)."""
-        return is_impossible_source(src) or src in self.addresses or src in self._broadcasts
+        return is_impossible_source(src) or src in self.addresses or src in self.broadcasts
 
     @staticmethod
     def _is_chatter(ip: IpPacket) -> bool:
@@ -187,7 +215,8 @@ class Host:
         self.now = now
         while True:
             while self._loopback:  # packets to ourselves never see the wire
-                self.counters[self._receive(self._loopback.popleft(), now, True)] += 1
+                packet, device = self._loopback.popleft()
+                self.counters[self._receive(packet, now, True, device)] += 1
             if self._output:
                 packet, why = self._output.popleft()
                 self.sent_for, self.matched = (why, None) if isinstance(why, Reason) else (None, why)
@@ -206,22 +235,30 @@ class Host:
         ttl: int = 64,
         tos: int = 0,
         why: Reason | Socket | None = None,
+        dont_fragment: bool = False,
+        loops: str = "",
+        to_many: bool = False,
     ) -> None:
-        """Send ``payload``, in fragments where the path asks for it; ``why``, or whose it is, goes to the capture."""
-        local = self.is_local(dst)
-        if not local and is_impossible_source(dst):
+        """Send ``payload``, in fragments where the path asks for it; ``why``, or whose it is, goes to the capture.
+
+        ``to_many``: ``dst`` is a group or a broadcast address. ``loops``: our own copy of such a packet, as if it had come
+        by that device.
+        """
+        local = bool(loops) or (not to_many and self.is_local(dst))
+        if not local and not to_many and is_impossible_source(dst):
             return
         self._ident = (self._ident + 1) & 0xFFFF
         ident = self._ident if len(src) == 4 else self.random.getrandbits(32)
-        for packet in fragments(src, dst, protocol, payload, 65575 if local else self.mtu_to(dst), ident, ttl, tos):
-            self.queue(packet, local, why)
+        mtu = 65575 if local else self.mtu_to(dst)
+        for packet in fragments(src, dst, protocol, payload, mtu, ident, ttl, tos, dont_fragment):
+            self.queue(packet, local, why, loops)
 
-    def queue(self, packet: Packet, local: bool, why: Reason | Socket | None) -> None:
-        """Send a packet as it is, to ourselves when ``local``."""
+    def queue(self, packet: Packet, local: bool, why: Reason | Socket | None, device: str = "lo") -> None:
+        """Send a packet as it is, to ourselves (as if by ``device``) when ``local``."""
         if len(self._output) >= MAX_QUEUED_OUTPUT:
             self.counters[Drop.OUTPUT_FULL] += 1
         elif local:
-            self._loopback.append(packet)
+            self._loopback.append((packet, device))
         else:
             self._output.append((packet, why))
 
@@ -301,6 +338,28 @@ class Host:
         """The device that packets to ``address`` leave by, or arrive by where it is ours (facts U2: lo is for loopback only)."""
         return "lo" if is_loopback(address) else self.device
 
+    def device_at(self, index: int) -> str:
+        """The device with this ifindex; ENODEV."""
+        for name, number in self.devices.items():
+            if number == index:
+                return name
+        raise error(errno.ENODEV, f"no device {index}")
+
+    def address_on(self, device: str, remote: bytes) -> bytes:
+        """The address to speak to a group or to everybody, ``remote``, by ``device`` from."""
+        if device == "lo":
+            return LOOPBACK[len(remote)]
+        if remote in self.broadcasts and remote != BROADCAST:
+            return self.source_for(remote)
+        for address in self.addresses:
+            if len(address) == len(remote):
+                return address
+        raise error(errno.ENETUNREACH, "the host has no address of that family")
+
+    def is_for_many(self, address: bytes) -> bool:
+        """A group, or a broadcast address that we know?"""
+        return is_multicast(address) or address in self.broadcasts
+
     def source_for(self, remote: bytes) -> bytes:
         """The local address to speak to ``remote`` from."""
         if self.is_local(remote):
@@ -314,6 +373,14 @@ class Host:
         if best is None:
             raise error(errno.ENETUNREACH, "the host has no address of that family")
         return best
+
+    def link_mtu(self, remote: bytes) -> int:
+        """The MTU of the device that leads to ``remote``; IPv4's packets are shorter than lo's 65536."""
+        return (65535 if len(remote) == 4 else 65536) if self.is_local(remote) else self.mtu
+
+    def way_mtu(self, remote: bytes) -> int:
+        """The same of the whole path."""
+        return self.link_mtu(remote) if self.is_local(remote) else self.mtu_to(remote)
 
     def mtu_to(self, remote: bytes) -> int:
         """The MTU of the path, bytes."""

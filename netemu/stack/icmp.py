@@ -6,10 +6,12 @@ import errno
 from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.reasons import Close, Drop, Match, Reason
+from netemu.stack import constants as so
 from netemu.stack.demux import flow_key
+from netemu.stack.errqueue import ORIGIN_ICMP, ORIGIN_ICMP6, QueuedError
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.arrives import set_mss
-from netemu.tcp.connection import READABLE, WRITABLE, Connection
+from netemu.tcp.connection import Connection
 from netemu.tcp.state import State
 from netemu.wire import icmp, ipv4, ipv6, udp
 from netemu.wire.buffer import Buffer
@@ -53,6 +55,10 @@ class Report(NamedTuple):
     """Ends an attempt to connect."""
     mtu: int | None = None
     """Fragmentation needed, or packet too big: the MTU that is not."""
+    kind: int = 0
+    code: int = 0
+    info: int = 0
+    """Of the message itself, for an error queue: the MTU, or the byte that is the problem."""
 
 
 class Icmp:
@@ -86,25 +92,26 @@ class Icmp:
             report = _report_v4(message)
         if report is None:
             return Drop.ICMP_IGNORED  # source quench too (MUST-55)
-        return self._error_v6(message.body, report) if v6 else self._error_v4(message.body, report)
+        report = report._replace(kind=message.type, code=message.code)
+        return (self._error_v6 if v6 else self._error_v4)(message.body, report, ip.src)
 
-    def _error_v4(self, quoted: bytes, report: Report) -> Reason:
+    def _error_v4(self, quoted: bytes, report: Report, offender: bytes) -> Reason:
         start = (quoted[0] & 15) * 4 if quoted else 0
         if start < ipv4.SIZE or len(quoted) < start + 8 or quoted[0] >> 4 != 4:
             return Drop.BAD_ICMP
         if (quoted[6] << 8 | quoted[7]) & 0x1FFF:
             return Drop.ICMP_IGNORED  # not the first fragment: no ports in it
-        return self._act(quoted[9], quoted[12:16], quoted[16:20], quoted[start : start + 8], report)
+        return self._act(quoted[9], quoted[12:16], quoted[16:20], quoted[start:], report, offender)
 
-    def _error_v6(self, quoted: bytes, report: Report) -> Reason:
+    def _error_v6(self, quoted: bytes, report: Report, offender: bytes) -> Reason:
         if len(quoted) < ipv6.SIZE + 8 or quoted[0] >> 4 != 6:
             return Drop.BAD_ICMP
         protocol, start = ipv6.upper_layer(quoted)
         if len(quoted) < start + 8:
             return Drop.BAD_ICMP
-        return self._act(protocol, quoted[8:24], quoted[24:40], quoted[start : start + 8], report)
+        return self._act(protocol, quoted[8:24], quoted[24:40], quoted[start:], report, offender)
 
-    def _act(self, protocol: int, src: bytes, dst: bytes, start: bytes, report: Report) -> Reason:
+    def _act(self, protocol: int, src: bytes, dst: bytes, start: bytes, report: Report, offender: bytes) -> Reason:
         """Find whose packet is quoted (RFC 9293 MUST-54) and tell it."""
         host = self._host
         if not host.is_local(src):
@@ -113,7 +120,7 @@ class Icmp:
         if protocol == TCP:
             return self._act_tcp(flow_key(dst, src, dport, sport), int.from_bytes(start[4:8], "big"), dst, report)
         if protocol == UDP:
-            return self._act_udp(src, dst, sport, dport, report)
+            return self._act_udp(src, dst, start, report, offender)
         is_echo = protocol == (ICMPV6 if len(src) == 16 else ICMP) and start[0] in (icmp.ECHO_REPLY, icmp.V6_ECHO_REPLY)
         if not is_echo:
             return Drop.ICMP_NO_SOCKET
@@ -140,20 +147,34 @@ class Icmp:
         host.wake(c)
         return Match.ICMP_ERROR
 
-    def _act_udp(self, src: bytes, dst: bytes, sport: int, dport: int, report: Report) -> Reason:
-        host = self._host
-        found = host.udp.find(src, sport, flow_key(dst, src, dport, sport))
+    def _act_udp(self, src: bytes, dst: bytes, start: bytes, report: Report, offender: bytes) -> Reason:
+        """As facts U5 has it: without IP_RECVERR a connected socket hears of some errors, and any other of none."""
+        host, flavour = self._host, self._host.flavour
+        sport, dport = int.from_bytes(start[:2], "big"), int.from_bytes(start[2:4], "big")
+        found = host.udp.find(src, sport, flow_key(dst, src, dport, sport), host.device_of(src), peek=True)
         if found is None:
             return Drop.ICMP_NO_SOCKET
         socket, match = found
         host.matched = socket
+        number, is_heard = report.number, report.udp_hears
         if report.mtu is not None:
             self._path_mtu(dst, report.mtu)
-        if match is Match.UDP_CONNECTED and report.udp_hears:
-            socket.error = report.number
-            host.notify(socket, WRITABLE | READABLE)
+            is_heard = socket.mtu_discover[len(dst)] != so.IP_PMTUDISC_DONT
+            if not is_heard and len(dst) == 4:
+                return Match.ICMP_ERROR
+        if flavour.unconnected_hears_icmp and number == errno.ECONNREFUSED:
+            socket.fail(errno.ECONNRESET)  # facts F2
+        elif socket.hears_errors(len(dst)):
+            origin = ORIGIN_ICMP if len(dst) == 4 else ORIGIN_ICMP6
+            payload = start[udp.SIZE :]
+            socket.queue_error(
+                QueuedError(number, origin, report.kind, report.code, report.info, payload, dst, dport, offender)
+            )
+            socket.fail(number)
+        elif match is Match.UDP_CONNECTED and (is_heard or flavour.soft_icmp_is_told):
+            socket.fail(number)
         elif report.mtu is None:
-            return Drop.ICMP_IGNORED  # facts U5: an unconnected socket never hears of it
+            return Drop.ICMP_IGNORED
         return Match.ICMP_ERROR
 
     def _path_mtu(self, dst: bytes, mtu: int) -> None:
@@ -246,13 +267,13 @@ def _report_v4(message: Message) -> Report | None:
     """What an ICMP message reports; None when it is no error that a host acts on."""
     if message.type == icmp.UNREACHABLE:
         if message.code == icmp.FRAGMENTATION_NEEDED:
-            return Report(errno.EMSGSIZE, True, mtu=message.rest & 0xFFFF)
+            return Report(errno.EMSGSIZE, True, mtu=message.rest & 0xFFFF, info=message.rest & 0xFFFF)
         known = _UNREACHABLE_V4.get(message.code)
         return Report(*known, unreachable=True) if known else None
     if message.type == icmp.TIME_EXCEEDED:
         return Report(errno.EHOSTUNREACH, False)
     if message.type == icmp.PARAMETER_PROBLEM:
-        return Report(errno.EPROTO, True)
+        return Report(errno.EPROTO, True, info=message.rest >> 24)
     return None
 
 
@@ -261,11 +282,11 @@ def _report_v6(message: Message) -> Report | None:
     if message.type == icmp.V6_UNREACHABLE:
         return Report(*_UNREACHABLE_V6.get(message.code, (errno.EPROTO, True)), unreachable=True)
     if message.type == icmp.V6_TOO_BIG:
-        return Report(errno.EMSGSIZE, True, mtu=message.rest)
+        return Report(errno.EMSGSIZE, True, mtu=message.rest, info=message.rest)
     if message.type == icmp.V6_TIME_EXCEEDED:
         return Report(errno.EHOSTUNREACH, False)
     if message.type == icmp.V6_PARAMETER_PROBLEM:
-        return Report(errno.EPROTO, True)
+        return Report(errno.EPROTO, True, info=message.rest)
     return None
 
 

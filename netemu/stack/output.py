@@ -67,16 +67,25 @@ class Template:
 
 
 def fragments(
-    src: bytes, dst: bytes, protocol: int, payload: Buffer, mtu: int, ident: int, ttl: int, tos: int = 0
+    src: bytes,
+    dst: bytes,
+    protocol: int,
+    payload: Buffer,
+    mtu: int,
+    ident: int,
+    ttl: int,
+    tos: int = 0,
+    dont_fragment: bool = False,
 ) -> Iterator[Packet]:
-    """``payload`` in as many packets as the MTU (bytes) asks for."""
+    """``payload`` in as many packets as the MTU (bytes) asks for; ``dont_fragment``: a single one says so to the routers."""
     is_ipv6 = len(src) == 16
     size = ipv6.SIZE if is_ipv6 else ipv4.SIZE
     if len(payload) + size <= mtu:
         if is_ipv6:
             head = ipv6.header(src, dst, protocol, len(payload), ttl=ttl, tos=tos)
         else:
-            head = ipv4.header(src, dst, protocol, len(payload), ident=ident, ttl=ttl, tos=tos, fragment=0)
+            flags = ipv4.DONT_FRAGMENT if dont_fragment else 0
+            head = ipv4.header(src, dst, protocol, len(payload), ident=ident, ttl=ttl, tos=tos, fragment=flags)
         yield Packet(head + payload)
         return
     room = (mtu - size - (ipv6.FRAGMENT.size if is_ipv6 else 0)) & ~7

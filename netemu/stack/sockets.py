@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from netemu.stack import constants as so
 from netemu.stack import sharing
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, Name, name_for, shown
-from netemu.wire.ip import LOOPBACK, is_impossible_source, is_multicast, parse_address
+from netemu.wire.ip import LOOPBACK, is_impossible_source, parse_address, text
 
 if TYPE_CHECKING:
     from netemu.stack.groups import Group
@@ -30,7 +30,6 @@ TEXTS = ((so.SOL_SOCKET, so.SO_BINDTODEVICE), (so.SOL_SOCKET, so.SO_ATTACH_REUSE
 """Options whose value is a text, or may be."""
 LARGEST_OPTION = 1024
 """Bytes that getsockopt can be asked for, as Python's."""
-BROADCAST = b"\xff\xff\xff\xff"
 
 
 def error(number: int, text: str = "") -> OSError:
@@ -161,10 +160,9 @@ class Socket:
             packed, bound = ANY_V4, ANY_V4
         if packed in (ANY_V4, ANY_V6):
             packed = self._this_host(packed, bound)
-        if not self.host.is_local(packed) and is_impossible_source(packed):
-            if packed == BROADCAST and not self.is_stream:
-                raise error(errno.EACCES, "broadcast")
-            raise error(errno.ENETUNREACH, f"no way to {address[0]}")  # MUST-46
+        if packed in self.host.broadcasts or (is_impossible_source(packed) and not self.host.is_local(packed)):
+            self._allow_special(packed)
+            return packed, port
         if self.device and self.device != self.host.device_of(packed):
             # DEVIATION: Linux sends it by that device, where nobody has the address, and connect waits for the timeout
             raise error(errno.ENETUNREACH, f"no way to {address[0]} by {self.device}")
@@ -178,6 +176,10 @@ class Socket:
             wire = (a for a in self.host.addresses if len(a) == len(wildcard))
             return next(wire, LOOPBACK[len(wildcard)])
         return LOOPBACK[len(wildcard)]
+
+    def _allow_special(self, packed: bytes) -> None:
+        """A destination that is a group, a broadcast address or no host's at all: not for TCP (MUST-46)."""
+        raise error(errno.ENETUNREACH, f"no way to {text(packed)}")
 
     @property
     def local_address(self) -> bytes:
@@ -218,8 +220,8 @@ class Socket:
         local = unmapped(packed)
         if self.is_ipv6 and self.v6only and len(local) == 4:
             raise error(errno.EINVAL, "an IPv6-only socket cannot have an IPv4 address")
-        any_or_group = local in (ANY_V4, ANY_V6, BROADCAST) or is_multicast(local)
-        if not any_or_group and not self.host.is_local(local):
+        is_special = local in (ANY_V4, ANY_V6) or self.host.is_for_many(local)
+        if not is_special and not self.host.is_local(local):
             raise error(errno.EADDRNOTAVAIL, f"{shown_as} is not an address of this host")
 
     @property

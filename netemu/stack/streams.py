@@ -214,7 +214,7 @@ class Datagrams:
     def _on_event(self, socket: Socket, events: int) -> None:
         while self._socket.poll() & READABLE:
             try:
-                data, address, self._asked = self._socket.recvmsg(65535)
+                data, address, self._asked = self._socket.recvfrom_to(65535)
             except OSError:
                 continue  # a pending ICMP error, reported once
             self._protocol.datagram_received(data, address)

@@ -39,6 +39,14 @@ def parse(data: Buffer, ip: IpPacket, checked: bool = False) -> Datagram | Drop:
     return Datagram(sport, dport, body[SIZE:])
 
 
+def without_checksum(data: Buffer, ip: IpPacket) -> Datagram | None:
+    """An IPv6 datagram that has no checksum, which only a socket that wants it so takes (RFC 6935, UDP_NO_CHECK6_RX)."""
+    if ip.version == 4 or ip.end - ip.start < SIZE or any(data[ip.start + 6 : ip.start + SIZE]):
+        return None
+    datagram = parse(data, ip, checked=True)
+    return None if isinstance(datagram, Drop) else datagram
+
+
 def emit(src: bytes, dst: bytes, sport: int, dport: int, payload: Buffer) -> bytes:
     """Header and payload, checksum final."""
     length = SIZE + len(payload)

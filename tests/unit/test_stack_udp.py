@@ -238,8 +238,7 @@ def test_connect_makes_the_name_concrete() -> None:
     assert socket.state_name == "ESTAB"
     socket.connect((PEER, 10))
     assert socket.getpeername() == (PEER, 10)
-    for bad in ("240.0.0.1", "224.0.0.1"):
-        assert errno_of(socket.connect, (bad, 9)) == errno.ENETUNREACH
+    assert errno_of(socket.connect, ("240.0.0.1", 9)) == errno.ENETUNREACH
     assert errno_of(socket.connect, ("255.255.255.255", 9)) == errno.EACCES
     assert socket.getpeername() == (PEER, 10)  # as it was
     assert machine.winner(10, dport=5000) is socket
@@ -429,7 +428,7 @@ def test_the_address_that_was_asked() -> None:
     machine = Machine()
     socket = machine.bound("0.0.0.0")
     machine.give(udp(b"x", dst=OTHER))
-    data, address, asked = socket.recvmsg(99)
+    data, address, asked = socket.recvfrom_to(99)
     assert (data, address, asked) == (b"x", (PEER, 40000), parse_address(OTHER))
     socket.sendto(b"y", address, asked)
     assert machine.one().ip.src == parse_address(OTHER)

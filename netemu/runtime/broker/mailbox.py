@@ -132,7 +132,7 @@ class DatagramAnchor(Mailbox):
         if sock.error:
             self.put(Poke())
         elif sock.poll() & READABLE:
-            data, address, _ = sock.recvmsg(65535)
+            data, address = sock.recvfrom(65535)
             self.put(Arrived(data, address))
 
     def taken(self) -> None:
