@@ -221,6 +221,8 @@ class Datagrams:
         self._asked = None
 
     def sendto(self, data: Buffer, address: Address) -> None:
+        if address[0] in ("0.0.0.0", "::ffff:0.0.0.0"):
+            return  # a host without an address asked everybody; as a destination that would be ourselves
         try:
             self._socket.sendto(data, address, self._asked)
         except OSError:

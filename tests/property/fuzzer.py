@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from netemu.reasons import Reason
+from netemu.reasons import Match, Reason
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.fragments import MAX_BYTES, MAX_PACKETS
@@ -562,7 +562,8 @@ class World:
         version = raw[0] >> 4 if raw else 0
         src, dst = (raw[12:16], raw[16:20]) if version == 4 else (raw[8:24], raw[24:40])
         ours = self.host.addresses
-        if dst not in ours and not all(_is_option_problem(answer) for answer in out):
+        for_many = reason in (Match.UDP_MULTICAST, Match.UDP_BROADCAST)
+        if dst not in ours and not for_many and not all(_is_option_problem(answer) for answer in out):
             raise Violation(f"{self._where(raw)}: an answer to what was not for us ({reason})")
         if src in ours or is_impossible_source(src):
             raise Violation(f"{self._where(raw)}: an answer to an impossible source ({reason})")
