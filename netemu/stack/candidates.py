@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.stack.demux import Slot, hears, probes, slots_of
-from netemu.stack.groups import Choice, flow_hash
+from netemu.stack.groups import Choice
 from netemu.stack.names import ANY
 from netemu.stack.rehearsal import Heads
 from netemu.stack.rows import flow_row, socket_row
@@ -14,6 +14,7 @@ from netemu.stack.verdict import Candidate
 from netemu.tcp.connection import Connection
 from netemu.tcp.timewait import TimeWait
 from netemu.wire import tcp as tcp_wire
+from netemu.wire import udp
 from netemu.wire.ip import TCP, text_port
 
 if TYPE_CHECKING:
@@ -117,9 +118,32 @@ def _of_udp(host: Host, heads: Heads, matched: int) -> list[Candidate]:
     assert flow is not None
     port = int.from_bytes(flow[-2:], "big")
     sockets = [s for s in host.table.sockets.values() if not s.is_stream and s.name is not None and s.lport == port]
+    if host.is_for_many(heads.ip.dst):
+        return _of_many(host, heads, sockets)
     winner = next((s for s in sockets if s.id == matched), None)
     ranked = [_rank_datagram(host, s, heads, winner) for s in sockets]
     return [_candidate(socket_row(r.socket, host.now), r.rank < 0, r.reason) for r in sorted(ranked, key=_rank)]
+
+
+def _of_many(host: Host, heads: Heads, sockets: list[Socket]) -> list[Candidate]:
+    """A group's or a broadcast's: every socket that hears it gets a copy."""
+    assert heads.flow is not None
+    sport, dport = int.from_bytes(heads.flow[-4:-2], "big"), int.from_bytes(heads.flow[-2:], "big")
+    takers = set(host.udp.takers(heads.ip, sport, dport, host.device))
+    told = []
+    for socket in sorted(sockets, key=lambda s: (s not in takers, s.id)):
+        if socket in takers:
+            reason = "hears it: gets a copy"
+        elif _slot(host, socket, heads.ip.dst, socket.lport) is None:
+            reason = _why_not_covered(socket, heads.ip.dst)
+        elif not hears(socket, host.device):
+            reason = f"bound to another device ({socket.device})"
+        elif socket.peer is not None:
+            reason = f"connected: gets what comes from {_peer(socket)} only"
+        else:
+            reason = "has not joined the group, or not this source"
+        told.append(_candidate(socket_row(socket, host.now), socket in takers, reason))
+    return told
 
 
 def _rank_datagram(host: Host, socket: Socket, heads: Heads, winner: Socket | None) -> _Ranked:
@@ -127,7 +151,7 @@ def _rank_datagram(host: Host, socket: Socket, heads: Heads, winner: Socket | No
     assert flow is not None
     slot = _slot(host, socket, address, socket.lport)
     if socket is winner:
-        return _Ranked(-1, 0, socket, _why_udp_wins(host, socket, slot, flow))
+        return _Ranked(-1, 0, socket, _why_udp_wins(host, socket, slot, heads))
     if slot is None:
         return _Ranked(NOBODY, socket.id, socket, _why_not_covered(socket, address))
     if not hears(socket, host.device_of(address)):
@@ -142,16 +166,15 @@ def _rank_datagram(host: Host, socket: Socket, heads: Heads, winner: Socket | No
     return _Ranked(rank, socket.id, socket, _why_beaten(host, socket, slot, winner, address))
 
 
-def _why_udp_wins(host: Host, socket: Socket, slot: Slot | None, flow: bytes) -> str:
+def _why_udp_wins(host: Host, socket: Socket, slot: Slot | None, heads: Heads) -> str:
+    address, flow = heads.ip.dst, heads.flow
     if socket.peer is not None:
         return "connected to exactly this sender"
-    if slot is None:
+    if slot is None or flow is None:
         return "it is its packet"
-    equals = [s for s in host.udp.bound.get(slot, ()) if s.peer is None and s.reuseport and s.uid == socket.uid]
-    if not socket.reuseport or len(equals) < 2:
-        return _what_it_is(slot)
-    index = equals.index(socket) if socket in equals else None
-    return f"{_what_it_is(slot)}{_by(Choice(socket, 'hash', flow_hash(host.table.secret, flow), index), len(equals))}"
+    payload = heads.ip.start + udp.SIZE
+    found = host.udp.choose(address, slot[2], flow, host.device_of(address), heads.data, payload, peek=True)
+    return f"{_what_it_is(slot)}{_by(found[0])}" if found else _what_it_is(slot)
 
 
 def _is_from(socket: Socket, flow: bytes) -> bool:

@@ -21,7 +21,6 @@ from netemu.tcp.connection import READABLE
 from netemu.wire import udp
 from netemu.wire.buffer import Buffer
 from netemu.wire.ip import UDP, IpPacket, is_multicast
-from netemu.wire.udp import Datagram
 
 if TYPE_CHECKING:
     from netemu.stack.datagram_socket import DatagramSocket
@@ -84,7 +83,7 @@ class Udp:
                 return datagram
             datagram = without
         reason: Reason = Drop.UDP_NOBODY
-        for socket in self.takers(ip, datagram, device, local):
+        for socket in self.takers(ip, datagram.sport, datagram.dport, device, local):
             if unchecked and not socket.no_check6:
                 continue
             self._host.matched = self._host.matched or socket
@@ -95,16 +94,18 @@ class Udp:
                 reason = Drop.UDP_BUFFER_FULL
         return reason
 
-    def takers(self, ip: IpPacket, datagram: Datagram, device: str, local: bool) -> Iterator[DatagramSocket]:
+    def takers(
+        self, ip: IpPacket, sport: int, dport: int, device: str, local: bool = False
+    ) -> Iterator[DatagramSocket]:
         """All who get a copy of a datagram to a group or a broadcast address."""
         flavour = self._host.flavour
         size = len(ip.dst)
         for where in (ip.dst, ANY):
-            for walk in (self.balanced.get((where, datagram.dport), ()), self.bound.get((where, datagram.dport), ())):
+            for walk in (self.balanced.get((where, dport), ()), self.bound.get((where, dport), ())):
                 for socket in walk:
                     if not covers(socket, size) or not hears(socket, device):
                         continue
-                    if socket.peer is not None and socket.peer != (ip.src, datagram.sport):
+                    if socket.peer is not None and socket.peer != (ip.src, sport):
                         continue
                     if is_multicast(ip.dst) and not self._is_heard(socket, ip, device, local):
                         continue

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from netemu.stack.host import Host
 
 CHALLENGED = (Drop.RST_CHALLENGED, Drop.SYN_CHALLENGED, Drop.BAD_ACK, Drop.OLD_ACK)
-FOUND_NOBODY = (Drop.NO_SOCKET, Drop.ONLY_BOUND, Drop.OTHER_DEVICE, Drop.UDP_NO_SOCKET)
+FOUND_NOBODY = (Drop.NO_SOCKET, Drop.ONLY_BOUND, Drop.OTHER_DEVICE, Drop.UDP_NO_SOCKET, Drop.UDP_NOBODY)
 OPENING = (Match.LISTEN_SPECIFIC, Match.LISTEN_WILDCARD, Match.LISTEN_DUAL_STACK)
 MOST_ANSWERS = 64
 """Packets that are told of; an ACK may set free more."""
@@ -73,7 +73,7 @@ def _owner_now(host: Host, protocol: int, flow: bytes, src: bytes, sport: int) -
             return None, "no connection has this 4-tuple now"
         owner = c.owner if isinstance(c.owner, Socket) else None
         return owner, f"this 4-tuple is now that of a connection in {c.state.value}"
-    found = host.udp.find(src, sport, flow) if protocol == UDP else None
+    found = host.udp.find(src, sport, flow, host.device_of(src), peek=True) if protocol == UDP else None
     if found is None:
         return None, "no UDP socket has this port now"
     return found[0], "an answer to it would now go to this socket"
