@@ -55,6 +55,7 @@ class DatagramSocket(Socket):
         self.mtu_discover = {4: so.IP_PMTUDISC_WANT, 16: so.IP_PMTUDISC_WANT}
         """What IP_MTU_DISCOVER and IPV6_MTU_DISCOVER say, by the size of an address."""
         self.multicast = {4: Multicast(), 16: Multicast()} if self.is_ipv6 else {4: Multicast()}
+        self.multicast[4].all = not self.is_ipv6  # so is IP_MULTICAST_ALL at first, on Linux
 
     @property
     def state_name(self) -> str:
@@ -98,9 +99,10 @@ class DatagramSocket(Socket):
         scope = self._scope(address[0])
         if needs_scope(remote) and not (scope or self.device or self.multicast[16].device):
             raise error(errno.EINVAL, f"which device's {address[0]}? Add %{self.host.device}")
-        local = unmapped(self.bound)
+        local, device = unmapped(self.bound), self._device_to(remote, Outgoing(device=scope))
         if local in (ANY_V4, ANY_V6):
-            local = self._source(remote, self._device_to(remote, Outgoing(device=scope)), PLAIN)
+            local = self._own_address(remote, device)
+        self._check_leaves(local, remote, device)
         flow = flow_key(remote, local, port, self.lport)
         if self.host.flavour.udp_tuple_is_unique and self.host.udp.is_connected(flow, self):
             raise error(errno.EADDRINUSE, "another socket has this name and this peer")
@@ -238,13 +240,25 @@ class DatagramSocket(Socket):
         else:
             source = self.local_address
             if len(source) != len(remote) or host.is_for_many(source) or source in (ANY_V4, ANY_V6):
-                if not device:
-                    return host.source_for(remote)
-                preferred = self.multicast[len(remote)].source if is_multicast(remote) else b""
-                return preferred or host.address_on(device, remote)
-        if len(source) == 4 and is_loopback(source) and not device and not host.is_local(remote):
-            raise error(errno.EINVAL, "a loopback address does not leave the host")  # facts U4
+                return self._own_address(remote, device)
+        self._check_leaves(source, remote, device)
         return source
+
+    def _own_address(self, remote: bytes, device: str) -> bytes:
+        """Where the socket has none: the one that IP_MULTICAST_IF names, the interface's or the way's."""
+        host = self.host
+        if not device:
+            return host.source_for(remote)
+        if not is_multicast(remote):
+            return host.address_on(device, remote)
+        # by lo too IPv4 speaks to groups from an address of the wire, as Linux does: 127.0.0.1 is of too small a scope
+        return self.multicast[len(remote)].source or host.address_on(
+            host.device if len(remote) == 4 else device, remote
+        )
+
+    def _check_leaves(self, source: bytes, remote: bytes, device: str) -> None:
+        if len(source) == 4 and is_loopback(source) and not device and not self.host.is_local(remote):
+            raise error(errno.EINVAL, "a loopback address does not leave the host")  # facts U4
 
     def _check_size(self, size: int, remote: bytes, port: int) -> None:
         """EMSGSIZE for what IP cannot carry, or what IP_MTU_DISCOVER forbids to break into fragments."""

@@ -51,6 +51,8 @@ class Multicast:
     def takes(self, group: bytes, src: bytes, device: str) -> bool:
         """A group that this socket did not join is heard too while IP_MULTICAST_ALL is set."""
         membership = self.joined.get((group, device))
+        if membership is None and len(group) == 16:  # Linux' IPv6 does not ask on which device
+            membership = next((self.joined[place] for place in self.joined if place[0] == group), None)
         return self.all if membership is None else membership.takes(src)
 
 

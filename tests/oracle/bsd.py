@@ -44,8 +44,8 @@ class Sockets(Protocol):
 class Kernel:
     """Linux, in a namespace of its own. Needs root."""
 
-    def __init__(self) -> None:
-        command = ["unshare", "-n", sys.executable, str(HERE / "kernel_helper.py")]
+    def __init__(self, helper: str = "kernel_helper.py") -> None:
+        command = ["unshare", "-n", sys.executable, str(HERE / helper)]
         env = {"PYTHONPATH": str(HERE.parents[1]), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env

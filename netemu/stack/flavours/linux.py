@@ -63,11 +63,24 @@ class Linux:
         return 0 < port < first_unprivileged
 
     def trusts(self, port: Port, socket: Holder, name: Name) -> bool:
-        """Linux remembers who joined last by SO_REUSEPORT, and lets in others like him without a look at the rest (facts T6)."""
+        """Linux remembers who joined last by SO_REUSEPORT, and lets in others like him without a look at the rest (facts T6).
+
+        For UDP it asks the holders, the newest first, and the first one that shares by SO_REUSEPORT ends that.
+        """
+        if not socket.is_stream:
+            return self._is_let_in(port, socket, name)
         known = port.trusted
         if known is None or not socket.reuseport or socket.has_own_group:
             return False
         return socket.uid == known.uid and known.includes(name, socket.is_ipv6)
+
+    def _is_let_in(self, port: Port, socket: Holder, name: Name) -> bool:
+        for other in reversed(port.holders):
+            if other is socket or other.name is None or not other.name.overlaps(name):
+                continue
+            if not (socket.reuseaddr and other.reuseaddr):
+                return not self.refuses(socket, name, other, False)
+        return True
 
     def refuses(self, new: Holder, name: Name, other: Holder, listening: bool) -> int:
         """The errno with which ``other``, which covers part of ``name``, keeps ``new`` from binding (listening) there; or 0.
