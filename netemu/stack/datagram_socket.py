@@ -367,7 +367,8 @@ class DatagramSocket(Socket):
     # -- the rest ---------------------------------------------------------------------------------------------------------
 
     def poll(self) -> int:
-        return WRITABLE | (READABLE if self._queue or self.error or self.errors else 0)
+        """What waits in the error queue alone does not count: recv would not find it."""
+        return WRITABLE | (READABLE if self._queue or self.error else 0)
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         known = OPTIONS.get((level, option))

@@ -272,6 +272,34 @@ def test_udp(instance: Emulated, host: AttachedHost) -> None:
             ours.send(bytes(65508))
 
 
+def test_udp_to_a_group_and_what_is_told_beside(instance: Emulated, host: AttachedHost) -> None:
+    """A group's datagram from a real kernel, with where it came to; an answer sent by ancillary data."""
+    group = "239.1.2.3"
+    with (
+        host.socket(type=socket.SOCK_DGRAM) as ours,
+        instance.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        ours.bind(("", 0))
+        port = ours.getsockname()[1]
+        ours.settimeout(5)
+        client.settimeout(5)
+        client.bind(("198.18.0.1", 0))
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("198.18.0.1"))
+        membership = socket.inet_aton(group) + bytes(4)
+        ours.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        ours.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO, which Python 3.11 does not name
+        client.sendto(b"everybody", (group, port))
+        data, told, _, address = ours.recvmsg(99, 99)
+        assert (data, address) == (b"everybody", client.getsockname())
+        ((level, kind, where),) = told
+        assert (level, kind) == (socket.IPPROTO_IP, 8)
+        assert where[4:] == socket.inet_aton(ADDRESS4) + socket.inet_aton(group)
+        assert ours.sendmsg([b"answer"], [(socket.IPPROTO_IP, 8, bytes(4) + where[4:8] + bytes(4))], 0, address) == 6
+        assert client.recvfrom(99) == (b"answer", (ADDRESS4, port))
+        with pytest.raises(OSError, match="ancillary data"):
+            ours.sendmsg([b"x"], [(socket.IPPROTO_IP, 8, b"short")], 0, address)
+
+
 def test_options_reach_the_stack(instance: Emulated, host: AttachedHost) -> None:
     client, ours = pair(instance, host)
     for level, option, value in (

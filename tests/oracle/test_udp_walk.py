@@ -299,7 +299,7 @@ def test_u3_ephemeral_ports(walk: Walk) -> None:
 
 
 def test_u3_a_range_of_four(walk: Walk) -> None:
-    narrow = (so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE, struct.pack("=HH", 40000, 40003))
+    narrow = (so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE, 40000 | 40003 << 16)
 
     def fresh(options: str = "--") -> int:
         made = walk.socket(options)
@@ -318,7 +318,7 @@ def test_u3_with_an_option_a_port_may_come_twice(walk: Walk) -> None:
     ports = []
     for _ in range(12):
         socket = walk.socket("A-")
-        walk.set(socket, so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE, struct.pack("=HH", 40000, 40003))
+        walk.set(socket, so.IPPROTO_IP, so.IP_LOCAL_PORT_RANGE, 40000 | 40003 << 16)
         walk.ok("bind", socket, HOST, 0)
         ports.append(walk.name(socket)[1])
     assert len(set(ports)) <= 4

@@ -355,6 +355,8 @@ class World:
         connected = DatagramSocket(host, so.AF_INET6, "connected")
         connected.bind(("::", GROUP))
         connected.connect((f"::ffff:{PEER4}", ECHO))
+        for level, option in ((so.IPPROTO_IP, so.IP_RECVERR), (so.IPPROTO_IP, so.IP_PKTINFO)):
+            connected.setsockopt(level, option, 1)
         self.connected = connected
         serve_stream(self.peer, EchoApp, ECHO, app="echo")
         serve_datagrams(self.peer, EchoDatagrams(), ECHO, app="echo")
@@ -378,8 +380,9 @@ class World:
         elif what == 10:
             with suppress(OSError):
                 self.connected.send(b"d" * random.randrange(3000))
-            with suppress(OSError):
-                self.connected.recv(9999)
+            for flags in (0, so.MSG_ERRQUEUE):
+                with suppress(OSError):
+                    self.connected.recvmsg(9999, 100, flags)
         else:
             socket = DatagramSocket(self.peer, so.AF_INET6)
             address = random.choice((f"::ffff:{HOST4}", HOST6))

@@ -29,6 +29,9 @@ _HANGUP = select.EPOLLHUP | select.EPOLLERR
 RETRY_NS = 50_000_000
 """When the kernel has too many descriptors under way (ETOOMANYREFS)."""
 
+ANCILLARY_ROOM = 1024
+"""Bytes; more than all that UDP has to tell beside a datagram."""
+
 
 class Mailbox(Anchor):
     """One message may be under way."""
@@ -132,8 +135,8 @@ class DatagramAnchor(Mailbox):
         if sock.error:
             self.put(Poke())
         elif sock.poll() & READABLE:
-            data, address = sock.recvfrom(65535)
-            self.put(Arrived(data, address))
+            data, ancillary, flags, address = sock.recvmsg(65535, ANCILLARY_ROOM)
+            self.put(Arrived(data, address, ancillary, flags))
 
     def taken(self) -> None:
         pass

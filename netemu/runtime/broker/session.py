@@ -271,7 +271,7 @@ class Session:
         if not isinstance(sock, DatagramSocket):
             raise error(errno.EPIPE, "the socket is not connected")
         to = None if address is None else (str(address[0]), int(address[1]))
-        return sock.send(data) if to is None else sock.sendto(data, to)
+        return sock.sendmsg(data, [_item(found) for found in ancillary], flags, to)
 
     def close(self, number: int) -> None:
         """The descriptor is about to be closed, by choice."""
@@ -308,6 +308,14 @@ def made(anchor: Anchor) -> Made:
             peer = sock.getpeername()
     kind = so.SOCK_STREAM if sock.is_stream else so.SOCK_DGRAM
     return Made(sock.id, sock.family, kind, anchor.state, sock.getsockname(), peer)
+
+
+def _item(found: object) -> tuple[int, int, bytes]:
+    """Ancillary data as it came from an app, who may have sent anything."""
+    match found:
+        case [int(level), int(kind), bytes(data)]:
+            return level, kind, data
+    raise error(errno.EINVAL, "ancillary data is (level, type, bytes)")
 
 
 def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
