@@ -156,6 +156,8 @@ reaches(Drop.ICMP_NO_SOCKET)(lambda bench: bench.give(port_unreachable(udp(src=H
 reaches(Drop.BAD_UDP)(lambda bench: bench.give(ip(PEER, HOST, UDP, bytes(7))))
 reaches(Drop.BAD_UDP_CHECKSUM)(lambda bench: bench.give(broken(udp(b"data"))))
 reaches(Drop.UDP_NO_SOCKET)(lambda bench: bench.ask(udp()))
+reaches(Drop.UDP_NOBODY)(lambda bench: bench.give(udp(dst="255.255.255.255")))
+reaches(Drop.NOT_JOINED)(lambda bench: bench.give(udp(dst="239.1.1.1")))
 
 
 def port_unreachable(about: bytes) -> bytes:
@@ -182,6 +184,13 @@ def udp_connected(bench: Bench) -> None:
     socket.bind((HOST, 7))
     socket.connect((PEER, 40000))
     bench.quiet(udp())
+
+
+@reaches(Match.UDP_MULTICAST, Match.UDP_BROADCAST)
+def udp_to_many(bench: Bench) -> None:
+    bench.udp().bind(("0.0.0.0", 7))
+    bench.give(udp(dst="224.0.0.1"))
+    bench.give(udp(dst="255.255.255.255"))
 
 
 @reaches(Match.UDP_SPECIFIC, Drop.UDP_BUFFER_FULL)
