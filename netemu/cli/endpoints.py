@@ -54,7 +54,7 @@ def address_of(text: str) -> str:
 
 
 def port_of(text: str, *, least: int = 0) -> int:
-    if not text.isdecimal() or not least <= int(text) <= 65535:
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= 65535:
         raise UsageError(f"{text!r} is no port: a number from {least} to 65535")
     return int(text)
 
