@@ -103,11 +103,8 @@ def bind(sock: socket.socket, where: Endpoint, *, reuse_port: bool = False) -> N
 
 
 def _cannot_bind(where: Endpoint, error: OSError, reuse_port: bool) -> RuntimeFailure:
-    advice = ""
-    if error.errno == errno.EADDRINUSE:
-        advice = (
-            "; `netemu ss -a` tells by whom" if reuse_port else "; `netemu ss -a` tells by whom, --reuseport shares it"
-        )
+    shares = reuse_port or error.errno != errno.EADDRINUSE
+    advice = "" if shares else "; with --reuseport, both could have it"
     return RuntimeFailure(f"{where}: {text_of(error)}{advice}")
 
 

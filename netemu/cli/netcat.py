@@ -141,7 +141,7 @@ def describe_failure(options: Options, port: int, error: OSError) -> str:
 
 
 class Conversation:
-    """Both ways at once, until both have ended; for a server also when the peer has (as nc(1) has it)."""
+    """Both ways at once, until both have ended; for a server also when the peer has, and nothing lies ready to be sent."""
 
     def __init__(self, sock: socket.socket, options: Options, *, ends_with_peer: bool = False) -> None:
         sock.setblocking(False)
@@ -155,20 +155,25 @@ class Conversation:
             self._outgoing.stop()
 
     def run(self) -> None:
-        while not self._incoming.finished or not (self._outgoing.finished or self._ends_with_peer):
-            patience = self._patience()
-            ready = self._interest().poll(patience)
-            if not ready or (patience == 0 and self._options.quit_after):  # -q 0 ends once nothing is left to do
+        while not (self._incoming.finished and self._outgoing.finished):
+            ready = self._interest().poll(self._patience())
+            if not ready or self._is_late():
                 return
             for fd, events in ready:
                 self._move(fd, events)
 
     def _patience(self) -> float | None:
-        """Milliseconds until -w or -q end it."""
+        """Milliseconds to wait for something to do; if there is nothing, that is the end."""
+        if self._ends_with_peer and self._incoming.finished and not self._outgoing.wants_output:
+            return 0
         limits = [] if self._options.timeout is None else [self._options.timeout]
         if self._quit_at is not None:
             limits.append(max(0.0, self._quit_at - time.monotonic()))
         return min(limits) * 1000 if limits else None
+
+    def _is_late(self) -> bool:
+        """-q is over; -q 0 is so once nothing is left to do."""
+        return self._quit_at is not None and bool(self._options.quit_after) and time.monotonic() >= self._quit_at
 
     def _interest(self) -> select.poll:
         poll = select.poll()

@@ -258,7 +258,11 @@ class StreamSocket(Socket):
         self._stop_listening()
         c = self.connection
         if c is not None:
-            if self.linger == 0 and c.state in (*CAN_SEND, State.SYN_RECEIVED, State.FIN_WAIT_1, State.FIN_WAIT_2):
+            if (
+                self.linger == 0
+                and not c.held
+                and c.state in (*CAN_SEND, State.SYN_RECEIVED, State.FIN_WAIT_1, State.FIN_WAIT_2)
+            ):
                 c.orphan = True
                 c.abort(Reset.LINGER)
             else:
