@@ -216,6 +216,23 @@ def test_the_socket_of_another_user_is_out_of_reach(shared: Emulated) -> None:
     root.close()
 
 
+def test_an_instance_that_gave_up_root(netns: Namespace) -> None:
+    """Its user may attach, and root."""
+    with emulated(netns, "--no-apps", "--user", "nobody") as instance:
+        port = 7003
+        for uid in (NOBODY, 0):
+            with effective_user(uid):
+                host = netemu.attach(app="a", name=instance.name)
+                server = host.create_server(("", port))
+            with server, client_of(instance, port) as client, server.accept()[0] as ours:
+                ours.sendall(b"hello")
+                assert client.recv(9) == b"hello"
+                row = next(row for row in instance.sockets() if row["state"] == "ESTABLISHED")
+                assert (row["uid"], row["pid"]) == (uid, os.getpid())
+            host.close()
+            port += 1
+
+
 def test_who_may_not_attach(instance: Emulated) -> None:
     with effective_user(NOBODY), pytest.raises(RuntimeFailure):
         netemu.attach(app="a", name=instance.name)

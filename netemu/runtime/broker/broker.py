@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import socket
 from collections import Counter, OrderedDict
@@ -231,8 +232,6 @@ def is_exiting(pid: int) -> bool | None:
 
 def raise_descriptor_limit() -> int:
     """As many descriptors as this process may have (RLIMIT_NOFILE); the new limit."""
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
