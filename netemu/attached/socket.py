@@ -17,7 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from netemu.attached.channel import Channel
-from netemu.runtime.broker.protocol import LARGEST, Accepted, Arrived, Made, Poke
+from netemu.runtime.broker.protocol import LARGEST, Accepted, Arrived, Made, Poke, Queued
 from netemu.stack import constants as so
 
 Address = tuple[str, int]
@@ -240,7 +240,10 @@ class AttachedSocket(socket.socket):
         return self._receive(bufsize, ancbufsize, flags)
 
     def _receive(self, bufsize: int, ancbufsize: int, flags: int) -> tuple[bytes, list[Any], int, Any]:
-        """One datagram."""
+        """One datagram, or with MSG_ERRQUEUE one that failed, and why."""
+        if flags & socket.MSG_ERRQUEUE:
+            queued = self._channel.ask(Queued, "error_queue", self._id, bufsize, ancbufsize)[0]
+            return queued.data, queued.ancillary, queued.flags, self._shown(queued.address)
         while True:
             message = super().recv(LARGEST, flags & (socket.MSG_PEEK | socket.MSG_DONTWAIT))
             if not message:

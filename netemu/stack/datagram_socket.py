@@ -302,12 +302,15 @@ class DatagramSocket(Socket):
             return self._take_queued_error(limit, room)
         found = self._first(flags)
         if not flags & so.MSG_PEEK:
-            self._queue.popleft()
-            self._queued -= datagram_charge(len(found.data))
+            self.drop_first()
         items, cut = fitted(told(self, found.ip, found.device), room) if self.wants else ([], 0)
         if len(found.data) > limit:
             cut |= so.MSG_TRUNC
         return found.data[:limit], items, cut, (shown(self.family, found.ip.src), found.sport)
+
+    def drop_first(self) -> None:
+        """The first datagram has been read."""
+        self._queued -= datagram_charge(len(self._queue.popleft().data))
 
     def recvfrom_to(self, limit: int) -> tuple[bytes, Address, bytes | None]:
         """As recvfrom, with the address that was asked, for an answer's source; None for a group or a broadcast."""

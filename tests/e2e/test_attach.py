@@ -354,3 +354,41 @@ def test_a_selector_by_name(instance: Emulated, host: AttachedHost) -> None:
             member.settimeout(5)
             with client_of(instance, 5007), member.accept()[0]:
                 pass
+
+
+def test_the_error_queue_of_udp(instance: Emulated, host: AttachedHost) -> None:
+    """IP_RECVERR: who told what about which datagram."""
+    with host.socket(type=socket.SOCK_DGRAM) as ours:
+        ours.settimeout(5)
+        ours.setsockopt(socket.IPPROTO_IP, 11, 1)
+        ours.sendto(b"to nobody", ("198.18.0.1", 9))
+        with pytest.raises(ConnectionRefusedError):
+            ours.recv(99)
+        data, ((level, kind, told),), flags, address = ours.recvmsg(99, 99, socket.MSG_ERRQUEUE)
+        assert (data, flags, address) == (b"to nobody", socket.MSG_ERRQUEUE, ("198.18.0.1", 9))
+        assert (level, kind) == (socket.IPPROTO_IP, 11)
+        assert struct.unpack("IBBB", told[:7]) == (errno.ECONNREFUSED, 2, 3, 3)
+        with pytest.raises(BlockingIOError):
+            ours.recvmsg(99, 99, socket.MSG_ERRQUEUE)
+
+
+def test_rcvbuf_of_udp_counts_what_the_app_has_not_read(instance: Emulated, host: AttachedHost) -> None:
+    with (
+        host.socket(type=socket.SOCK_DGRAM) as ours,
+        instance.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least: 2304 bytes, two small datagrams
+        ours.bind((ADDRESS4, 0))
+        for number in range(9):
+            client.sendto(b"%d" % number, ours.getsockname())
+        until(lambda: instance.counters()["drop"].get("UDP_BUFFER_FULL") == 7)
+        ours.setblocking(False)
+        assert [ours.recv(9), until(lambda: received(ours))] == [b"0", b"1"]
+        assert received(ours) == b""
+
+
+def received(ours: socket.socket) -> bytes:
+    try:
+        return ours.recv(9)
+    except BlockingIOError:
+        return b""

@@ -124,19 +124,26 @@ class ListenerAnchor(Mailbox):
 
 
 class DatagramAnchor(Mailbox):
-    """Datagrams arrive as messages."""
+    """Datagrams arrive as messages; one stays in the socket's queue, and in its SO_RCVBUF, until the app has taken it."""
 
-    __slots__ = ()
+    __slots__ = ("_offered",)
     sock: DatagramSocket
     state = "datagram"
 
+    def __init__(self, broker: Broker, sock: DatagramSocket) -> None:
+        self._offered = False
+        """It is a datagram that is in."""
+        super().__init__(broker, sock)
+
     def fill(self) -> None:
         sock = self.sock
+        self._offered = not sock.error
         if sock.error:
             self.put(Poke())
         elif sock.poll() & READABLE:
-            data, ancillary, flags, address = sock.recvmsg(65535, ANCILLARY_ROOM)
+            data, ancillary, flags, address = sock.recvmsg(65535, ANCILLARY_ROOM, socket.MSG_PEEK)
             self.put(Arrived(data, address, ancillary, flags))
 
     def taken(self) -> None:
-        pass
+        if self._offered:
+            self.sock.drop_first()

@@ -40,6 +40,15 @@ class Arrived(msgspec.Struct, array_like=True, frozen=True, tag="d"):
     flags: int = 0
 
 
+class Queued(msgspec.Struct, array_like=True, frozen=True):
+    """What a UDP socket's error queue holds (IP_RECVERR)."""
+
+    data: bytes
+    ancillary: list[tuple[int, int, bytes]]
+    flags: int
+    address: tuple[str, int]
+
+
 class Poke(msgspec.Struct, array_like=True, frozen=True, tag="p"):
     """No datagram: an error waits (SO_ERROR), or something in the error queue."""
 

@@ -273,6 +273,13 @@ class Session:
         to = None if address is None else (str(address[0]), int(address[1]))
         return sock.sendmsg(data, [_item(found) for found in ancillary], flags, to)
 
+    def error_queue(self, number: int, size: int, room: int) -> list[object]:
+        """recvmsg(MSG_ERRQUEUE) of a UDP socket: data, ancillary data, flags, address; EAGAIN when nothing is there."""
+        sock = self._anchor(number).sock
+        if not isinstance(sock, DatagramSocket):
+            raise error(errno.EAGAIN)
+        return list(sock.recvmsg(max(size, 0), max(room, 0), socket.MSG_ERRQUEUE))
+
     def close(self, number: int) -> None:
         """The descriptor is about to be closed, by choice."""
         with contextlib.suppress(OSError):
@@ -295,6 +302,7 @@ OPERATIONS: dict[str, tuple[Callable[..., object], tuple[type | tuple[type, ...]
     "selector": (Session.selector, (int, (str, bytes))),
     "getsockopt": (Session.getsockopt, (int, int, int, int)),
     "sendmsg": (Session.sendmsg, (int, bytes, list, int, (list, type(None)))),
+    "error_queue": (Session.error_queue, (int, int, int)),
     "close": (Session.close, (int,)),
 }
 """Each with the types of its arguments: nothing else gets through."""
