@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from netemu.runtime.namespace import bring_up_loopback
 
-SETTLE = 0.05
+SETTLE = 0.1
 """Seconds that a handshake over loopback may take before it counts as one that is not answered."""
 SO_ATTACH_REUSEPORT_CBPF = 51
 DEVICE = "netemu0"

@@ -2,9 +2,8 @@
 
 Sources: its in_pcb.c, udp_usrreq.c and tcp_usrreq.c (main branch, snapshot 2d614aa) and getsockopt(2) of November
 2024, as facts F1 has them. Silent, therefore as Linux: what bind(0) does when all ports are taken, SO_BINDTODEVICE
-(which is not FreeBSD's at all), the order of equals after a member of an SO_REUSEPORT_LB group has left, and what an
-IPv6 wildcard and an IPv4 one are to each other (taken as the same address, where the IPv6 socket takes IPv4). Deduced
-from the source, not run: that the newest of equals takes all.
+(which is not FreeBSD's at all), and what an IPv6 wildcard and an IPv4 one are to each other (taken as the same address,
+where the IPv6 socket takes IPv4). Deduced from the source, not run: that the newest of equals takes all.
 """
 
 from __future__ import annotations
