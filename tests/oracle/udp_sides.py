@@ -4,6 +4,7 @@ that the walk through facts U1 to U8 is written in."""
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -18,10 +19,12 @@ from netemu.wire.ip import ICMP, ICMPV6, UDP, parse_address
 
 HOST, HOST6, PEER, PEER6 = "198.18.0.2", "2001:2::2", "198.18.0.1", "2001:2::1"
 BROADCAST = "198.18.0.255"
+GROUP, GROUP6 = "239.1.1.1", "ff05::1:1"
 PORT = 7000
 LO, D0 = 1, 2
 """Their ifindex, in a fresh namespace as in netemu."""
 ITEM = tuple[int, int, str]
+IP, IP6 = so.IPPROTO_IP, so.IPPROTO_IPV6
 
 
 class Side(Protocol):
@@ -189,6 +192,14 @@ def icmp_error(kind: int, code: int, quoted: bytes, *, rest: int = 0, src: str =
     v4 = quoted[0] >> 4 == 4
     a, b = parse_address(src or (PEER if v4 else PEER6)), parse_address(HOST if v4 else HOST6)
     return wrapped(a, b, ICMP if v4 else ICMPV6, icmp.emit(a, b, kind, code, rest, quoted[:512]))
+
+
+def joined(walk: Walk, socket: int, group: str = GROUP, device: int = D0, option: int = 0) -> str:
+    """IP_ADD_MEMBERSHIP or IPV6_JOIN_GROUP, or another ``option`` of that shape."""
+    packed = parse_address(group)
+    if len(packed) == 16:
+        return walk.set(socket, IP6, option or so.IPV6_JOIN_GROUP, struct.pack("=16si", packed, device))
+    return walk.set(socket, IP, option or so.IP_ADD_MEMBERSHIP, struct.pack("=4s4si", packed, bytes(4), device))
 
 
 @pytest.fixture(scope="module", params=[NetemuUdp, KernelUdp], ids=["netemu", "kernel"])
