@@ -306,3 +306,30 @@ def test_much_data_up_and_down(instance: Emulated, host: AttachedHost) -> None:
             thread.start()
             assert read_all(reader) == expected
             thread.join()
+
+
+def listen_and_answer(bound: AttachedSocket) -> None:
+    bound.listen()
+    connection, _ = bound.accept()
+    connection.sendall(str(os.getpid()).encode())
+    connection.close()
+
+
+def test_workers_that_all_listen(instance: Emulated, host: AttachedHost) -> None:
+    """As uvicorn's: the parent only binds."""
+    context = multiprocessing.get_context("spawn")
+    with host.socket() as bound:
+        bound.bind((ADDRESS4, 0))
+        port = bound.getsockname()[1]
+        workers = [context.Process(target=listen_and_answer, args=(bound,)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        until(lambda: any(row["state"] == "LISTEN" for row in instance.sockets()))
+        answers = set()
+        for _ in workers:
+            with inside(instance.namespace, lambda: socket.create_connection((ADDRESS4, port), timeout=10)) as client:
+                answers.add(int(client.recv(100)))
+        assert answers == {worker.pid for worker in workers}
+        for worker in workers:
+            worker.join(10)
+            assert worker.exitcode == 0

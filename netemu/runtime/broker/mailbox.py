@@ -91,15 +91,21 @@ class Mailbox(Anchor):
 
 
 class ListenerAnchor(Mailbox):
-    """Accepted connections arrive as descriptors."""
+    """Of a TCP socket that listens, or may yet: accepted connections arrive as descriptors.
+
+    A fresh socket has it too, so that processes that share one may all call listen, and all accept from it.
+    """
 
     __slots__ = ("_offered",)
     sock: StreamSocket
-    state = "listening"
 
     def __init__(self, broker: Broker, sock: StreamSocket) -> None:
         self._offered: StreamAnchor | None = None
         super().__init__(broker, sock)
+
+    @property
+    def state(self) -> str:  # type: ignore[override]  # a constant elsewhere
+        return "listening" if self.sock.is_listening else "fresh"
 
     def fill(self) -> None:
         listener = self.sock.listener

@@ -20,7 +20,7 @@ import msgspec
 from netemu.runtime.broker.anchor import Anchor
 from netemu.runtime.broker.mailbox import DatagramAnchor, ListenerAnchor
 from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Made, Welcome
-from netemu.runtime.broker.stream import FreshAnchor, StreamAnchor
+from netemu.runtime.broker.stream import StreamAnchor
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.sockets import error
@@ -158,7 +158,7 @@ class Session:
             raise error(errno.EMFILE, f"app {self.app} has as many sockets as an app may have")
         sock = broker.host.socket(family, kind, app=self.app, uid=self.uid)
         try:
-            anchor = FreshAnchor(broker, sock, kind) if isinstance(sock, StreamSocket) else DatagramAnchor(broker, sock)
+            anchor = ListenerAnchor(broker, sock) if isinstance(sock, StreamSocket) else DatagramAnchor(broker, sock)
         except OSError:
             sock.close()
             raise
@@ -191,9 +191,6 @@ class Session:
         if not isinstance(anchor.sock, StreamSocket):
             raise error(errno.EOPNOTSUPP, "UDP sockets do not listen")
         anchor.sock.listen(backlog)
-        if not isinstance(anchor, ListenerAnchor):
-            anchor = ListenerAnchor(self._broker, anchor.sock)
-            self._send_away(anchor)
         return made(anchor)
 
     def connect(self, number: int, address: str, port: int) -> Made:
@@ -231,7 +228,7 @@ class Session:
                 raise
             except OSError as problem:
                 if problem.errno != errno.EISCONN:
-                    self._send_away(FreshAnchor(self._broker, sock, so.SOCK_STREAM))
+                    self._send_away(ListenerAnchor(self._broker, sock))
                     raise
         return made(anchor)
 
@@ -247,7 +244,7 @@ class Session:
         assert isinstance(anchor.sock, StreamSocket | DatagramSocket)
         anchor.sock.shutdown(how)
         if isinstance(anchor, ListenerAnchor) and not anchor.sock.is_listening:
-            anchor = FreshAnchor(self._broker, anchor.sock, so.SOCK_STREAM)
+            anchor = ListenerAnchor(self._broker, anchor.sock)  # whoever waits in accept learns it from the old one
             self._send_away(anchor)
         return made(anchor)
 

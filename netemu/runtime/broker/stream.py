@@ -1,4 +1,4 @@
-"""Anchors of TCP sockets: fresh ones, and the two ways between a connection and its descriptor."""
+"""Anchors of connections: the two ways between one and its descriptor."""
 
 from __future__ import annotations
 
@@ -24,23 +24,6 @@ AT_ONCE = 256 << 10
 PIECES = 64
 """Received chunks handed to the kernel in one call."""
 _HANGUP = select.EPOLLHUP | select.EPOLLERR
-
-
-class FreshAnchor(Anchor):
-    """A TCP socket that neither listens nor is connected: nothing moves, it may only be closed."""
-
-    __slots__ = ()
-    state = "fresh"
-
-    def ready(self, events: int) -> None:
-        if events & _HANGUP:
-            self.hung_up()
-
-    def on_event(self, sock: Socket, events: int) -> None:
-        pass
-
-    def hung_up(self) -> None:
-        self.broker.close(self)
 
 
 class StreamAnchor(Anchor):
