@@ -26,13 +26,17 @@ class Trusted(NamedTuple):
     name: Name
     is_ipv6: bool
 
-    def includes(self, other: Name, is_ipv6: bool) -> bool:
-        """Is this name the other's, or a wildcard over it?"""
-        if not self.is_ipv6 and not is_ipv6:
-            return self.name.v4 in (ANY, other.v4)
-        if self.name.v6 == ANY:
-            return other.v6 is not None or self.name.v4 is not None
-        return (self.name.v4, self.name.v6) == (other.v4, other.v6) or (other.v6 is None and self.name.v4 == ANY)
+    def includes(self, other: Name) -> bool:
+        """Is this name the other's, or a wildcard over it? Of an IPv4 socket only the IPv4 part of both counts."""
+        mine = self.name
+        covers_ipv4 = other.v4 is not None and mine.v4 in (ANY, other.v4)
+        if not self.is_ipv6:
+            return covers_ipv4
+        if mine.v6 is None:
+            return other.v6 is None and covers_ipv4
+        if mine.v6 == ANY:
+            return other.v6 is not None or mine.v4 is not None
+        return mine.v6 == other.v6
 
 
 class Port:
@@ -51,7 +55,7 @@ class Port:
         known = self.trusted
         if not socket.reuseport:
             self.trusted = None
-        elif known is None or known.uid != socket.uid or not known.includes(name, socket.is_ipv6):
+        elif known is None or known.uid != socket.uid or not known.includes(name):
             self.trusted = Trusted(socket.uid, name, socket.is_ipv6)
 
 

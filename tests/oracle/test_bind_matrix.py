@@ -247,6 +247,16 @@ def test_t6_what_the_port_remembers(walk: Walk) -> None:
             assert walk("listen", one, 5) == 0
         walk.set(one, so.SO_REUSEPORT, 0)
         assert walk("bind", two, second, port) == (INUSE if (first, second) == (LOCAL, ANY) else 0)
+    for first, second, expected in (
+        ("0.0.0.0", "::", 0), ("0.0.0.0", "::ffff:127.0.0.1", 0), ("127.0.0.1", "::ffff:127.0.0.1", 0),
+        ("127.0.0.1", "::", INUSE),
+        ("::", "127.0.0.1", 0), ("::", "::1", 0), ("::1", "::", INUSE), ("::1", "::1", 0), ("::ffff:127.0.0.1", "127.0.0.1", 0),
+        ("::ffff:127.0.0.1", "::", INUSE), ("::ffff:127.0.0.1", "0.0.0.0", INUSE), ("::ffff:0.0.0.0", "127.0.0.1", 0),
+    ):  # fmt: skip
+        port, one = walk.port, walk.socket("-P", family=family_of(first))
+        assert walk("bind", one, first, port) == 0
+        walk.set(one, so.SO_REUSEPORT, 0)
+        assert walk("bind", walk.socket("-P", family=family_of(second)), second, port) == expected, (first, second)
     port, one = walk.port, walk.socket("A-")
     assert walk("bind", one, LOCAL, port) == 0
     walk.set(one, so.SO_REUSEADDR, 0)

@@ -72,7 +72,7 @@ class Linux:
         known = port.trusted
         if known is None or not socket.reuseport or socket.has_own_group:
             return False
-        return socket.uid == known.uid and known.includes(name, socket.is_ipv6)
+        return socket.uid == known.uid and known.includes(name)
 
     def _is_let_in(self, port: Port, socket: Holder, name: Name) -> bool:
         for other in reversed(port.holders):
