@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,7 @@ def exec(
     environment = {**os.environ, **settings(host.app, host.channel.path)}
     host.close()
     sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored is inherited
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:

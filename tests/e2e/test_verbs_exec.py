@@ -43,6 +43,12 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
+UVICORN_APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"from %s\\n" % scope["client"][0].encode()})
+"""
 SPAWN = """
 import socket, subprocess, sys
 CODE = "import socket; s = socket.create_server(('', 8004)); c, _ = s.accept(); c.sendall(c.recv(9))"
@@ -105,6 +111,16 @@ def test_asyncio(instance: Emulated) -> None:
             assert client.recv(100) == b"HELLO\n"
 
 
+def test_uvicorn_with_workers(instance: Emulated, tmp_path: Path) -> None:
+    """Processes that share a socket which only the parent has bound."""
+    (tmp_path / "site_app.py").write_text(UVICORN_APP)
+    options = ("--loop", "asyncio", "--workers", "2", "--host", "0.0.0.0", "--port", "8005", "--app-dir", str(tmp_path))
+    with program(instance, 8005, "-m", "uvicorn", *options, "--log-level", "warning", "site_app:app"):
+        url = f"http://{ADDRESS4}:8005/"
+        answers = instance.namespace.run("curl", "-sSf", "--max-time", "10", url, "--next", "-sSf", url).stdout
+        assert answers == "from 198.18.0.1\n" * 2
+
+
 def test_a_python_that_it_starts(instance: Emulated) -> None:
     with program(instance, 8004, "-c", SPAWN), client_of(instance, 8004) as client:
         client.sendall(b"inherited")
@@ -132,7 +148,7 @@ def test_its_words_and_status_are_the_commands(instance: Emulated) -> None:
         "['-c', '--app', '-v'] in\n",
         "",
     )
-    assert ended(started(instance, "exec", "--", "sh", "-c", "exit 3")) == (3, "", "")
+    assert ended(started(instance, "exec", "--", "sh", "-c", "yes | head -1; exit 3")) == (3, "y\n", "")
 
 
 def test_another_sitecustomize_runs_too(instance: Emulated, tmp_path: Path) -> None:

@@ -30,8 +30,12 @@ def running(instance: Emulated, *argv: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def listening(instance: Emulated, port: int) -> None:
-    """Wait for a socket of the host on ``port``."""
-    until(lambda: any(row["local"].endswith(f":{port}") for row in instance.sockets()))
+    """Wait for a socket of the host that takes what comes to ``port``."""
+    until(
+        lambda: any(
+            row["local"].endswith(f":{port}") and row["state"] in ("LISTEN", "UNCONN") for row in instance.sockets()
+        )
+    )
 
 
 def ended(process: subprocess.Popen[str], text: str | None = None) -> tuple[int, str, str]:
