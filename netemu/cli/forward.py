@@ -13,8 +13,9 @@ import typer
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, warn
 from netemu.cli.endpoints import AppName, Endpoint, ReusePort, accept, attach, endpoint, listen, shown, text_of
-from netemu.cli.relay import HOLD, Relay
+from netemu.cli.relay import HOLD, RESET_ON_CLOSE, Relay
 from netemu.cli.watching import IN, Loop
+from netemu.runtime.errors import RuntimeFailure
 
 SIDES = ("emulated", "kernel")
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -116,19 +117,22 @@ class Forwarder:
             accepted = accept(self._listener)
             if accepted is None:
                 return
-            front, peer = accepted
+            client, peer = accepted
         except OSError as error:
             if error.errno in NO_DESCRIPTORS:  # until a connection has ended
                 self._loop.forget(self._listener.fileno())
             return
         name = shown(peer)
         try:
-            back = self._make()
+            target = self._make()
         except OSError as error:
+            if error.errno == errno.ENETDOWN:
+                raise RuntimeFailure("the instance has ended") from None
             self._say(f"{name}: {text_of(error)}")
-            front.close()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            client.close()
             return
-        Relay(self._loop, front, back, is_held=self._is_held, on_end=lambda how: self._ended(name, how)).start(
+        Relay(self._loop, client, target, is_held=self._is_held, on_end=lambda how: self._ended(name, how)).start(
             self._target
         )
 

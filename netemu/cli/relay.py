@@ -21,61 +21,61 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Relay:
-    """``front`` came to us, ``back`` is being connected. Whatever breaks one is a reset for the other."""
+    """``client`` came to us, ``target`` is being connected. Whatever breaks one is a reset for the other."""
 
     def __init__(
         self,
         loop: Loop,
-        front: socket.socket,
-        back: socket.socket,
+        client: socket.socket,
+        target: socket.socket,
         *,
         is_held: bool,
         on_end: Callable[[str], None],
     ) -> None:
-        """``is_held``: the SYN-ACK of ``front`` waits for us (HOLD_SYNACK). ``on_end(how)`` is called once."""
+        """``is_held``: the SYN-ACK of ``client`` waits for us (HOLD_SYNACK). ``on_end(how)`` is called once."""
         self._loop = loop
-        self._front, self._back = front, back
+        self._client, self._target = client, target
         self._is_held = is_held
         self._on_end = on_end
         self._began = time.monotonic()
-        self.forth = Flow(front.recv, back.send, lambda: back.shutdown(socket.SHUT_WR))
-        self.back = Flow(back.recv, front.send, lambda: front.shutdown(socket.SHUT_WR))
+        self.forth = Flow(client.recv, target.send, lambda: target.shutdown(socket.SHUT_WR))
+        self.back = Flow(target.recv, client.send, lambda: client.shutdown(socket.SHUT_WR))
         self._hung_up: set[socket.socket] = set()
         """Those of which nothing but a hang-up is to be heard."""
 
     # -- opening ----------------------------------------------------------------------------------------------------------------
 
-    def start(self, target: tuple[str, int]) -> None:
-        self._front.setblocking(False)
-        self._back.setblocking(False)
-        problem = self._back.connect_ex(target)
+    def start(self, address: tuple[str, int]) -> None:
+        self._client.setblocking(False)
+        self._target.setblocking(False)
+        problem = self._target.connect_ex(address)
         if problem not in (0, errno.EINPROGRESS):
             self._fail(problem)
             return
-        self._loop.watch(self._back.fileno(), OUT, lambda _: self._back_is_known())
+        self._loop.watch(self._target.fileno(), OUT, lambda _: self._target_is_known())
         # a held connection is writable when its client has given up; any other tells of a reset
         events = OUT if self._is_held else 0
-        self._loop.watch(self._front.fileno(), events, lambda _: self._front_is_gone())
+        self._loop.watch(self._client.fileno(), events, lambda _: self._client_is_gone())
 
-    def _back_is_known(self) -> None:
-        self._loop.forget(self._back.fileno())
-        problem = self._back.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    def _target_is_known(self) -> None:
+        self._loop.forget(self._target.fileno())
+        problem = self._target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if problem:
             self._fail(problem)
         elif self._is_held:
-            self._front.setsockopt(*HOLD, 0)
-            self._loop.watch(self._front.fileno(), OUT, lambda _: self._front_is_known())
+            self._client.setsockopt(*HOLD, 0)
+            self._loop.watch(self._client.fileno(), OUT, lambda _: self._client_is_known())
         else:
             self._open()
 
-    def _front_is_known(self) -> None:
-        self._loop.forget(self._front.fileno())
-        if self._front.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+    def _client_is_known(self) -> None:
+        self._loop.forget(self._client.fileno())
+        if self._client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._break("the client has given up")
         else:
             self._open()
 
-    def _front_is_gone(self) -> None:
+    def _client_is_gone(self) -> None:
         self._break("the client has given up")
 
     def _fail(self, problem: int) -> None:
@@ -85,8 +85,8 @@ class Relay:
     # -- both ways --------------------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._arm(self._front, self.forth, self.back)
-        self._arm(self._back, self.back, self.forth)
+        self._arm(self._client, self.forth, self.back)
+        self._arm(self._target, self.back, self.forth)
 
     def _arm(self, sock: socket.socket, from_it: Flow, to_it: Flow) -> None:
         """Watch a socket for what can be done next."""
@@ -122,13 +122,13 @@ class Relay:
 
     def _break(self, how: str) -> None:
         """Reset both."""
-        for sock in (self._front, self._back):
+        for sock in (self._client, self._target):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._close(how)
 
     def _close(self, how: str) -> None:
-        for sock in (self._front, self._back):
+        for sock in (self._client, self._target):
             self._loop.forget(sock.fileno())
             sock.close()
         seconds = time.monotonic() - self._began
