@@ -101,6 +101,13 @@ def waiting(end: socket.socket) -> int:
     return int(_INT.unpack(fcntl.ioctl(end, _SIOCINQ, bytes(4)))[0])
 
 
+def is_hung_up(end: socket.socket) -> bool:
+    """The other end is closed, or both directions are shut."""
+    poll = select.poll()
+    poll.register(end, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 def is_taken(end: socket.socket) -> bool:
     """The other end has read all that we wrote."""
     return not _INT.unpack(fcntl.ioctl(end, _SIOCOUTQ, bytes(4)))[0]

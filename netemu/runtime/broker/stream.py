@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from netemu.reasons import Close, Reset
-from netemu.runtime.broker.anchor import Anchor, waiting
+from netemu.runtime.broker.anchor import Anchor, is_hung_up, waiting
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp import receiver
@@ -86,8 +86,9 @@ class StreamAnchor(Anchor):
                 c.consume(self.end.sendmsg(c.received[:PIECES]))
         except BlockingIOError:
             pass
-        except OSError:  # the app reads no more (SHUT_RD), or is gone
-            c.consume(c.received_bytes)
+        except OSError:
+            if not is_hung_up(self.end):  # it reads no more (SHUT_RD): nobody will; closed, it was not read (SHLD-3)
+                c.consume(c.received_bytes)
         receiver.consider_window_update(c)
         if c.ack_now:
             self.sock.host.wake(c)
