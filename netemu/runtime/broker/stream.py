@@ -19,8 +19,8 @@ from netemu.tcp.state import CAN_SEND, State
 if TYPE_CHECKING:
     from netemu.runtime.broker.broker import Broker
 
-AT_ONCE = 256 << 10
-"""Bytes taken from one app before the others get their turn."""
+AT_ONCE = 512 << 10
+"""Bytes taken from one app before the others get their turn. With 64 kB a download cost half as much time again."""
 PIECES = 64
 """Received chunks handed to the kernel in one call."""
 _HANGUP = select.EPOLLHUP | select.EPOLLERR
@@ -117,7 +117,7 @@ class StreamAnchor(Anchor):
     def _from_app(self) -> None:
         """Take what the app wrote into the send buffer, as far as there is room; then its end, if it has shut or closed."""
         c = self._connection
-        if self._fill > 1 or self.app_gone:
+        if self._fill > 1 or self.app_gone or (self._paused and c.state in CAN_SEND):
             return
         available = waiting(self.end) - 1
         room = c.writable_bytes if c.state in CAN_SEND else 0
