@@ -7,6 +7,8 @@ import errno
 import os
 import select
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,3 +214,69 @@ def test_nothing_is_left_of_many_connections(bench: Bench) -> None:
     assert len(bench.broker._watched) == 2  # the listening socket and our session
     assert not bench.broker._per_app
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_port_is_free_as_soon_as_its_descriptor_is_closed(bench: Bench) -> None:
+    """The close came before the request, so it counts before it, whatever the broker hears of first."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        made = [bench.ask("socket", socket.AF_INET, kind) for _ in range(4)]
+        for _, result, descriptor in made:
+            assert descriptor is not None
+            assert bench.ask("bind", result[0], "198.18.0.2", 5000)[0] == 0
+            if kind == socket.SOCK_STREAM:
+                assert bench.ask("listen", result[0], 8)[0] == 0
+            descriptor.close()
+
+
+LEAVES = """
+import netemu, sys
+from pathlib import Path
+from netemu.attached.host import attach_at
+host = attach_at(Path(sys.argv[1]), "app")
+connection = host.create_connection(("198.18.0.2", 80))
+print("connected", flush=True)
+input()
+connection.sendall(b"goodbye")
+if sys.argv[2] == "close":
+    connection.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "exit"])
+def test_a_process_that_closes_and_ends(bench: Bench, how: str) -> None:
+    """By the time the broker looks the process is gone. It had closed in good order: no reset; or it had not: a reset."""
+    _, listener = bench.listener(80)
+    argv = [sys.executable, "-c", LEAVES, os.fspath(bench.broker.path), how]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not select.select([process.stdout], [], [], 0.001)[0]:
+            bench.turn()
+        assert process.stdout.readline() == "connected\n"
+        server, _ = bench.accept(listener)
+        process.communicate("\n", timeout=10)
+    bench.turn(10)
+    if how == "close":
+        assert [server.recv(99), server.recv(99)] == [b"goodbye", b""]
+    else:
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+    server.close()
+    listener.close()
+    bench.turn()
+
+
+def test_shut_both_is_heard_before_what_it_does(bench: Bench) -> None:
+    """The announcement and the hang-up wait for the broker together: no reset, though data was unread."""
+    _, listener = bench.listener(80)
+    client, _ = bench.connect(80)
+    server, accepted = bench.accept(listener)
+    client.sendall(b"unread")
+    bench.turn()
+    bench.session.send(msgspec.msgpack.encode([0, "shutdown", accepted.id, socket.SHUT_RDWR]))
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    bench.broker.catch_up()
+    bench.turn()
+    assert client.recv(9) == b""
+    client.close()
+    listener.close()
+    bench.turn()

@@ -59,6 +59,7 @@ class Broker:
         self._epoll = select.epoll()
         self._watched: dict[int, Ready] = {}
         self._again: list[Anchor] = []
+        self._news: list[tuple[Anchor, int]] = []
         self.anchors: dict[int, Anchor] = {}
         """By the number of the socket."""
         self._by_inode: dict[int, Anchor] = {}
@@ -84,15 +85,37 @@ class Broker:
     # -- events ---------------------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Do what the apps ask for and what their descriptors say.
+        """Do what the apps ask for and what their descriptors say."""
+        for who, events in self._poll():
+            who.ready(events)
+        self.catch_up()
 
-        In this order: what was asked, then who took what from a listener, and then what became of the connections.
+    def catch_up(self) -> None:
+        """See to the descriptors: who took what from a listener, and then what became of the connections.
+
+        Before each request too, since what its process did to its descriptors came before it: a port that was closed is free.
         """
-        watched = self._watched
-        news = [(watched[fd], events) for fd, events in self._epoll.poll(0, EVENTS) if fd in watched]
-        for who, events in sorted(news, key=_rank):
-            if not (isinstance(who, Anchor) and who.app_gone):
-                who.ready(events)
+        self._poll()  # what is new of others is so still the next time
+        news, self._news = self._news, []
+        for anchor, events in sorted(news, key=_rank):
+            if not anchor.app_gone:
+                anchor.ready(events)
+
+    def _poll(self) -> list[tuple[Ready, int]]:
+        """What is new: of anchors into ``_news`` (each edge comes but once), of the others as the result."""
+        others: list[tuple[Ready, int]] = []
+        for fd, events in self._epoll.poll(0, EVENTS):
+            who = self._watched.get(fd)
+            if isinstance(who, Anchor):
+                self._news.append((who, events))
+            elif who is not None:
+                others.append((who, events))
+        return others
+
+    def hear_out(self, pid: int) -> None:
+        """Read what a process that may be gone had still to say of its descriptors."""
+        for session in [session for session in self.sessions if session.pid == pid]:
+            session.hear_out()
 
     def ready(self, events: int) -> None:
         """A process wants to attach."""
@@ -216,9 +239,8 @@ class Broker:
         self.path.unlink(missing_ok=True)
 
 
-def _rank(news: tuple[Ready, int]) -> int:
-    who = news[0]
-    return who.rank if isinstance(who, Anchor) else 0
+def _rank(news: tuple[Anchor, int]) -> int:
+    return news[0].rank
 
 
 def is_exiting(pid: int) -> bool | None:

@@ -58,7 +58,16 @@ class Session:
     # -- requests and answers -------------------------------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
-        for _ in range(AT_ONCE):
+        self._read(AT_ONCE)
+
+    def hear_out(self) -> None:
+        """Only what wants no answer, up to the first request."""
+        with contextlib.suppress(OSError, msgspec.DecodeError, ValueError):
+            while msgspec.msgpack.decode(self.connection.recv(LARGEST, socket.MSG_PEEK), type=list)[:1] == [0]:
+                self._read(1)
+
+    def _read(self, most: int) -> None:
+        for _ in range(most):
             try:
                 request, ancillary, flags, _ = self.connection.recvmsg(LARGEST, _SPACE, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
@@ -85,6 +94,8 @@ class Session:
         if not isinstance(number, int) or not isinstance(operation, str):
             return False
         code, words, result = 0, "", None
+        if number:
+            self._broker.catch_up()
         try:
             result = self._call(operation, arguments, descriptors)
         except OSError as problem:

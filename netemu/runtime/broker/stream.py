@@ -104,6 +104,7 @@ class StreamAnchor(Anchor):
             return
         if events & _HANGUP and not self._hung_up:
             self._hung_up = self._half_closed = True
+            self.broker.hear_out(self.pid)
             if self.end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET:
                 self._unread()
                 return
