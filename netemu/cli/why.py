@@ -77,7 +77,7 @@ def explain_frame(path: str, number: int, name: str | None, json: bool) -> None:
     print(printable(f"frame {number}, {moment(found.wall_ns)} {direction}{describe(found.data)}"))
     if len(found.data) < found.length:
         print(f"{found.length - len(found.data)} of its {found.length} bytes are not in the capture")
-    print(printable(f"then: {found.comment or '(the capture has no comment on it)'}"))
+    print(printable(f"then: {with_meaning(found.comment) if found.comment else '(the capture has no comment on it)'}"))
     if verdict is None or instance is None:
         print(f"now: {missing}: what the table would say now is not known")
         return None
@@ -132,6 +132,14 @@ def as_json(found: Frame, number: int, verdict: Verdict | None, missing: str) ->
         "now": verdict,
         "missing": missing,
     }
+
+
+def with_meaning(comment: str) -> str:
+    """A capture's comment names the rule by which a packet was delivered; here with what the rule says."""
+    from netemu.reasons import Match
+
+    before, _, rule = comment.rpartition(" ")
+    return f"{before} {rule} ({Match[rule].value})" if rule in Match.__members__ else comment
 
 
 def moment(wall_ns: int) -> str:

@@ -55,3 +55,15 @@ def test_it_fails_when_a_step_differs() -> None:
         assert said.returncode == 1
         assert "WRONG  the story broke off" in said.stdout
         assert "Traceback" not in said.stdout + said.stderr
+
+
+def test_why_explains_each_frame(told: tuple[str, Path]) -> None:
+    """What was decided, and what that means; the instance has gone meanwhile."""
+    frames = subprocess.run(["capinfos", "-Tmc", str(told[1])], capture_output=True, text=True, check=True, timeout=30)
+    count = int(frames.stdout.split(",")[-1])
+    for number in range(1, count + 1):
+        argv = [NETEMU, "why", "--pcap", str(told[1]), "--frame", str(number)]
+        lines = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
+        assert lines[0].startswith(f"frame {number}, ")
+        assert lines[1].startswith(("then: delivered to s", "then: dropped: ", "then: sent"))
+        assert lines[1].startswith("then: sent by s") or lines[1].count("(") >= 1

@@ -211,7 +211,11 @@ def test_no_instance_and_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def captured(tmp_path: Path) -> str:
     path = tmp_path / "out.pcapng"
     answer = tcp(SYN | ACK, 1, 8, src=HOST, dst=PEER, sport=80, dport=40000)
-    packets = (SYN_TO_80, True, "delivered to s1 of app C"), (answer, False, "sent by s1"), (udp(b"x"), True, "dropped")
+    packets = (
+        (SYN_TO_80, True, "delivered to s1 of app C by LISTEN_WILDCARD"),
+        (answer, False, "sent by s1"),
+        (udp(b"x"), True, "dropped"),
+    )
     path.write_bytes(own(*packets).getvalue())
     return str(path)
 
@@ -221,7 +225,7 @@ def test_a_frame_then_and_now(server: Served, captured: str, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("frame 1, 22:13:20.000000000 in  198.18.0.1:40000 > 198.18.0.2:80 Flags [S], seq 7")
     assert lines[1:4] == [
-        "then: delivered to s1 of app C",
+        "then: delivered to s1 of app C by LISTEN_WILDCARD (a SYN to a listener on this port of any address)",
         "now: by the table of instance netemu0 as it is now:",
         "goes to s1 of app http by LISTEN_WILDCARD (a SYN to a listener on this port of any address)",
     ]
@@ -246,7 +250,7 @@ def test_a_frame_without_an_instance(captured: str, capsys: pytest.CaptureFixtur
     assert main(["why", "--pcap", captured, "--frame", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == [
-        "then: delivered to s1 of app C",
+        "then: delivered to s1 of app C by LISTEN_WILDCARD (a SYN to a listener on this port of any address)",
         "now: no instance is running: what the table would say now is not known",
     ]
     assert main(["why", "--pcap", captured, "--frame", "1", "--name", "other"]) == 1
