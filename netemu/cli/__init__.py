@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import cast
 
 INTERRUPTED = 130
@@ -11,21 +12,27 @@ INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status: 0 done, 1 failed at run time, 2 wrong usage. An error is one line on stderr."""
-    import typer
+    """Run a command; the exit status: 0 done, 1 failed at run time, 2 wrong usage."""
+    return guarded(lambda: command(sys.argv[1:] if arguments is None else arguments))
 
+
+def guarded(call: Callable[[], int]) -> int:
+    """The exit status of ``call``. Its errors become one line on stderr; ^C, also while it imports, a shell's status of it."""
+    fill_standard_streams()
+    try:
+        return told(call)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def told(call: Callable[[], int]) -> int:
     from netemu.apps.base import UsageError
-    from netemu.cli.app import make_app
     from netemu.runtime.errors import RuntimeFailure
 
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command_error = cast(
-        "type[Exception]", typer.BadParameter.__mro__[2]
-    )  # ClickException, which typer does not export
     try:
-        status = make_app(arguments)(arguments, prog_name="netemu", standalone_mode=False)
+        status = call()
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return status
     except UsageError as error:
         return complain(str(error), 2)
     except RuntimeFailure as error:
@@ -33,15 +40,45 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return hush()
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            hush()  # or Python tries once more at its end, and complains itself
         return complain(explain(error), 1)
+
+
+def command(arguments: list[str]) -> int:
+    """What typer makes of the words."""
+    import typer
+
+    from netemu.cli.app import make_app
+
+    command_error = cast(
+        "type[Exception]", typer.BadParameter.__mro__[2]
+    )  # ClickException, which typer does not export
+    try:
+        status = make_app(arguments)(arguments, prog_name="netemu", standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer makes it an exit status of 1
             return hush()
         raise
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return INTERRUPTED
     except command_error as error:
         return complain(usage_line(error), 2)
+
+
+def fill_standard_streams() -> None:
+    """Where one of the three is closed, put /dev/null: the next socket would get its number, and what we print."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def complain(text: str, status: int) -> int:

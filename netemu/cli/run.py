@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -15,14 +16,12 @@ from netemu.cli.common import (
     Flavour,
     HostAddr,
     Mtu,
-    Name,
     NoApps,
     NoOffload,
     Pcap,
     Seed,
     Shared,
     Sysctl,
-    TunName,
     python_command,
 )
 from netemu.runtime.errors import RuntimeFailure
@@ -30,8 +29,13 @@ from netemu.runtime.errors import RuntimeFailure
 
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments.")],
-    name: Name = None,
-    tun: TunName = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the instance [default: run-PID].")
+    ] = None,
+    tun: Annotated[
+        str | None,
+        typer.Option("--tun", metavar="NAME", help="Name of the TUN device [default: netemu0, or --name's]."),
+    ] = None,
     mtu: Mtu = None,
     addr: Addr = None,
     host_addr: HostAddr = None,
@@ -85,10 +89,8 @@ def run(
         enter_private_namespace()
 
     from netemu.runtime.instance import run_command
-    from netemu.runtime.namespace import bring_up_loopback
 
-    bring_up_loopback()
-    os.environ["NETEMU_NAME"] = checked.name  # `netemu ss` in there means this instance
+    settle(checked.name)
     own = os.path.dirname(os.path.abspath(sys.executable))  # and is found, though this one came from .venv/bin
     os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), own)))
     return run_command(checked, command)
@@ -107,4 +109,14 @@ def enter_private_namespace(verb: str = "run") -> None:
     again = python_command("from netemu.cli import main; sys.exit(main())", verb, "--inside", *sys.argv[2:])
     argv = private_namespace_command(again)
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # ^C waits until the next Python is ready for it: settle
     os.execvp(argv[0], argv)
+
+
+def settle(name: str) -> None:
+    """The first thing to do in the private namespace; ``name`` is the instance's, which `netemu ss` in there will mean."""
+    from netemu.runtime.namespace import bring_up_loopback
+
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    bring_up_loopback()
+    os.environ["NETEMU_NAME"] = name

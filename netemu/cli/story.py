@@ -26,21 +26,18 @@ def story(
       netemu why --pcap story.pcapng --frame 5     # afterwards: why did this one go there?
     """
     from netemu.cli.common import python_command
-    from netemu.cli.run import enter_private_namespace
+    from netemu.cli.run import enter_private_namespace, settle
     from netemu.cli.settings import Settings, build_config
     from netemu.runtime.instance import run_command
-    from netemu.runtime.namespace import bring_up_loopback
 
     settings = Settings(name=f"story-{os.getpid()}", tun="netemu0", no_apps=True, pcap=pcap, user="root")
     checked = build_config(settings)
     if not inside:
         enter_private_namespace("story")
-    bring_up_loopback()
-    os.environ["NETEMU_NAME"] = checked.name
-    status = run_command(checked, python_command("from netemu.story.script import main; sys.exit(main())"))
+    settle(checked.name)
+    script = "from netemu.cli import guarded; from netemu.story.script import main; sys.exit(guarded(main))"
+    status = run_command(checked, python_command(script, pcap))
     give_to_caller(pcap)
-    print(f"\nThe capture is in {pcap}: open it in Wireshark (each packet has its comment), or ask")
-    print(f"`netemu why --pcap {pcap} --frame N` about one packet.")
     return status
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import ip_address, ip_interface
 
 import msgspec
@@ -36,6 +36,8 @@ from netemu.stack.streams import serve_datagrams, serve_stream
 from netemu.stack.why import why, why_sent
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
+
+Command = Callable[[], Coroutine[object, object, None]]
 
 GRACE = 2.0
 """Seconds that a command gets to end once it is told to."""
@@ -109,8 +111,8 @@ class Instance:
 
     # -- running ----------------------------------------------------------------------------------------------------------
 
-    async def serve(self, on_ready: Callable[[Status], None], until: Awaitable[object] | None = None) -> None:
-        """Run until stop(), a signal, the device's failure or, if given, the end of ``until``."""
+    async def serve(self, on_ready: Callable[[Status], None], until: Command | None = None) -> None:
+        """Run until stop(), a signal, the device's failure or, if given, the end of ``until()``."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, DeviceLoop)
         driver = Driver(self.engine, self.tun, loop, self._device_failed)
@@ -126,9 +128,9 @@ class Instance:
         finally:
             await self._end(driver)
 
-    async def _wait(self, until: Awaitable[object] | None) -> None:
+    async def _wait(self, until: Command | None) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
-        waiting = [stopping] + ([asyncio.ensure_future(until)] if until is not None else [])
+        waiting = [stopping] + ([asyncio.ensure_future(until())] if until is not None else [])
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
@@ -236,7 +238,7 @@ def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
 
         ready = asyncio.Event()
         try:
-            await instance.serve(lambda _: ready.set(), command())
+            await instance.serve(lambda _: ready.set(), command)
         finally:
             instance.close()
         return _report(instance) or (128 + instance.signal if instance.signal else status)

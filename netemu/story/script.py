@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 
 from netemu.capture.pcapng import Record
 from netemu.stack.output import Template
-from netemu.story.stage import PATIENCE, Stage, send_datagram, send_raw
+from netemu.story.stage import Stage, line_of, send_datagram, send_raw, write
 from netemu.wire.ip import parse_address
 from netemu.wire.tcp import ACK, RST, Segment
 
@@ -18,16 +19,22 @@ PACKETS = f"port {PORT} or port {OTHER_PORT} or icmp"
 
 
 def main() -> int:
-    """Play it; 0 when all was as told."""
+    """Play it; 0 when all was as told. Our argument is the file in which the instance keeps the capture."""
     stage = Stage()
     try:
         Story(stage).play()
-    except (OSError, subprocess.TimeoutExpired) as problem:
+    except BrokenPipeError:
+        raise  # whoever is told this has heard enough
+    except OSError as problem:
         stage.expect(False, f"the story broke off: {problem}")
     finally:
         stage.close()
     if stage.failures:
         stage.tell(f"\n{stage.failures} of the things told above were not so.")
+    stage.tell(
+        f"\nThe capture is in {sys.argv[1]}: open it in Wireshark (each packet has its comment), or ask\n"
+        f"`netemu why --pcap {sys.argv[1]} --frame N` about one packet."
+    )
     return 1 if stage.failures else 0
 
 
@@ -79,7 +86,7 @@ class Story:
         self.c.does("listen")
         stage.table()
         stage.expect([row.state for row in stage.sockets("C")] == ["LISTEN"], "C's socket is in LISTEN")
-        stage.expect(stage.socket_of("A", "LISTEN") is None, "A's and B's are not")
+        stage.expect({stage.id_of(app, "LISTEN") for app in "AB"} == {"?"}, "A's and B's are not")
 
     def a_connects(self) -> None:
         stage = self.stage
@@ -87,7 +94,7 @@ class Story:
         self.server = stage.start("nc", "-l", KERNEL, str(SERVER_PORT))
         stage.tell(f"   $ nc -l {KERNEL} {SERVER_PORT}")
         stage.until(lambda: listens_in_kernel(SERVER_PORT))
-        mine = stage.sockets("A")[0].id
+        mine = stage.id_of("A")
         with stage.watching(PACKETS) as packets:
             self.a.does("connect", KERNEL, str(SERVER_PORT))
             self.a.does("send", "hello from A")
@@ -103,7 +110,7 @@ class Story:
     def a_client_comes(self) -> None:
         stage = self.stage
         stage.scene(f"A client connects to {HOST}:{PORT}: its SYN goes to C")
-        listener = stage.sockets("C")[0].id
+        listener = stage.id_of("C")
         with stage.watching(PACKETS) as packets:
             self.client = stage.start("nc", HOST, str(PORT))
             stage.tell(f"   $ nc {HOST} {PORT}")
@@ -113,11 +120,11 @@ class Story:
             self.c.does("send", "hello nc")
             stage.tell(f"   nc: received {line_of(self.client)!r}")
         stage.table()
-        child = stage.socket_of("C", "ESTABLISHED")
-        syn, *rest = decided(packets, True)
+        child = stage.id_of("C", "ESTABLISHED")
+        syn, *rest = decided(packets, True) or ["nothing"]
         stage.expect(syn == f"delivered to {listener} of app C by LISTEN_WILDCARD", f"the SYN went to C's {listener}")
-        stage.expect(child is not None and child.id != listener, "the accepted connection has a socket of its own")
-        own = f"delivered to {child.id if child else '?'} of app C by CONNECTION"
+        stage.expect(child not in ("?", listener), "the accepted connection has a socket of its own")
+        own = f"delivered to {child} of app C by CONNECTION"
         stage.expect(own in rest and set(rest[1:]) == {own}, f"and its data went there: {own}")
 
     def all_at_once(self) -> None:
@@ -137,8 +144,7 @@ class Story:
     def the_rejected(self) -> None:
         stage = self.stage
         stage.scene("Everything else is rejected, and the reason is known")
-        listener = stage.socket_of("C", "LISTEN")
-        at = f", at {listener.id if listener else '?'} of app C"
+        at = f", at {stage.id_of('C', 'LISTEN')} of app C"
         with stage.watching(PACKETS) as packets:
             stage.tell(f"   a SYN to port {OTHER_PORT}, which nobody holds")
             stage.run("nc", "-z", HOST, str(OTHER_PORT))
@@ -151,7 +157,7 @@ class Story:
             stage.tell(f"   a UDP datagram to port {PORT}: another protocol's port")
             send_datagram(b"not TCP", HOST, PORT)
         why = [decision.removesuffix(at) for decision in decided(packets, True)]
-        mine = stage.sockets("A")[0].id
+        mine = stage.id_of("A")
         for wanted, told in (
             ("dropped: NO_SOCKET", "the SYN: NO_SOCKET, and a RST"),
             ("dropped: LISTEN_NOT_SYN", "the ACK: LISTEN_NOT_SYN at C's listener, and a RST"),
@@ -209,21 +215,6 @@ def stray(sport: int, bits: int) -> bytes:
     """A TCP segment from ``sport`` of the kernel's side that nobody there has sent."""
     template = Template(parse_address(KERNEL), parse_address(HOST), sport, PORT, 64, 0)
     return bytes(template.packet(Segment(0x1234, 0x5678, bits, 1000), 1, False))
-
-
-def write(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(text + "\n")
-    process.stdin.flush()
-
-
-def line_of(process: subprocess.Popen[str]) -> str:
-    """The next line that it says; '' when it says nothing in time."""
-    import select
-
-    assert process.stdout is not None
-    ready = select.select([process.stdout], [], [], PATIENCE)[0]
-    return process.stdout.readline().strip() if ready else ""
 
 
 def listens_in_kernel(port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -55,8 +56,9 @@ class Stage:
     def sockets(self, app: str | None = None) -> list[SocketRow]:
         return [row for row in self._client.sockets() if app in (None, row.app)]
 
-    def socket_of(self, app: str, state: str) -> SocketRow | None:
-        return next((row for row in self.sockets(app) if row.state == state), None)
+    def id_of(self, app: str, state: str | None = None) -> str:
+        """s1, say; '?' when there is none."""
+        return next((row.id for row in self.sockets(app) if state in (None, row.state)), "?")
 
     def table(self) -> None:
         for row in self.sockets():
@@ -125,14 +127,31 @@ class ActorProcess:
 
     def does(self, verb: str, *arguments: str) -> str:
         """Tell it to do something, and wait until it has; its answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([verb, *arguments]) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer = json.loads(line) if line else "ended: " + (self.process.communicate()[1].strip() or "no word")
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and will not answer
+            write(self.process, json.dumps([verb, *arguments]))
+        line = line_of(self.process)
+        answer = json.loads(line) if line else self._last_words()
         self._stage.tell(f"   {self.app}: {verb}({', '.join(arguments)})  ->  {answer}")
         return str(answer)
+
+    def _last_words(self) -> str:
+        self.process.kill()
+        assert self.process.stderr is not None
+        words = self.process.stderr.read().strip().splitlines()
+        return f"no answer: {words[-1] if words else 'it was silent'}"
+
+
+def write(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(text + "\n")
+    process.stdin.flush()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line that it says; '' when it says nothing in time."""
+    assert process.stdout is not None
+    ready = select.select([process.stdout], [], [], PATIENCE)[0]
+    return process.stdout.readline().strip() if ready else ""
 
 
 def send_raw(packet: bytes) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +43,25 @@ def test_the_capture_is_kept(told: tuple[str, Path]) -> None:
     assert len(comments) > 30
     assert all(comment.startswith(("delivered to", "dropped: ", "sent", "taken: ")) for comment in comments)
     assert any("by LISTEN_WILDCARD" in comment for comment in comments)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0])
+def test_interrupted_it_ends_without_a_word(seconds: float) -> None:
+    """Whatever it is doing by then: ^C goes to all its processes."""
+    with scratch() as directory:
+        argv = [NETEMU, "story", "--pcap", str(directory / "story.pcapng")]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, complaints = process.communicate(timeout=20)
+        assert (process.returncode, complaints) == (130, b"")
+
+
+def test_nobody_needs_to_read_it_to_the_end() -> None:
+    with scratch() as directory:
+        line = f"{NETEMU} story --pcap {directory}/story.pcapng | head -n 3; exit ${{PIPESTATUS[0]}}"
+        said = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        assert (said.returncode, said.stderr) == (0, "")
 
 
 def test_it_fails_when_a_step_differs() -> None:
