@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from netemu.attached.host import attach, fromfd
+    from netemu.runtime.errors import RuntimeFailure
     from netemu.sim.simulation import Simulation
     from netemu.stack.host import Host
 
 __version__ = "0.1.0"
-__all__ = ["Host", "Simulation", "__version__", "attach", "fromfd"]
+__all__ = ["Host", "RuntimeFailure", "Simulation", "__version__", "attach", "fromfd"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:
@@ -29,6 +34,10 @@ def __getattr__(name: str) -> object:
         from netemu.sim.simulation import Simulation
 
         return Simulation
+    if name == "RuntimeFailure":
+        from netemu.runtime.errors import RuntimeFailure
+
+        return RuntimeFailure
     if name in ("attach", "fromfd"):
         from netemu.attached import host
 

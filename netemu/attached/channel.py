@@ -32,8 +32,12 @@ class Channel:
         self._owner = os.getpid(), os.geteuid()
         self._number = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.connect(os.fspath(self.path))
-        self.welcome = self._ask(Welcome, "hello", VERSION, self.app)[0]
+        try:
+            self._socket.connect(os.fspath(self.path))
+            self.welcome = self._ask(Welcome, "hello", VERSION, self.app)[0]
+        except OSError:
+            self._socket.close()
+            raise
 
     def ask(self, kind: type[Answer], operation: str, *arguments: object) -> tuple[Answer, int]:
         """The result, and the descriptor that came with it or -1. OSError with the host's errno; ENETDOWN when it has ended.
@@ -50,6 +54,8 @@ class Channel:
         with self._lock:
             self._number += 1
             payload = msgspec.msgpack.encode([self._number, operation, *arguments])
+            if self._socket.fileno() < 0:
+                raise OSError(errno.EBADF, "the host was closed here")
             if len(payload) > LARGEST:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             try:
@@ -66,7 +72,8 @@ class Channel:
         return msgspec.msgpack.decode(result, type=kind), descriptor
 
     def show(self, kind: type[Answer], operation: str, descriptor: int) -> Answer:
-        """Ask about a descriptor of ours."""
+        """Ask about a descriptor of ours. EBADF when it is none."""
+        os.fstat(descriptor)
         if self._owner != (os.getpid(), os.geteuid()):
             self._connect()
         return self._ask(kind, operation, sent=(descriptor,))[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socket import AF_INET, SOCK_STREAM
+from typing import Self
 
 from netemu.attached.channel import Channel
 from netemu.attached.socket import AttachedSocket
@@ -21,10 +23,18 @@ Address = tuple[str, int]
 def attach(app: str | None = None, *, name: str | None = None) -> AttachedHost:
     """Become app ``app`` (default: the program's name) of the running instance ``name`` (default: the only one).
 
-    RuntimeFailure, in one line, when there is no such instance or this user may not attach.
+    RuntimeFailure, in one line, when there is no such instance or this user may not attach; OSError (EINVAL) when the
+    app's name is not one word.
     """
+    if not isinstance(app, str | None):
+        raise TypeError(f"app must be a str, not {type(app).__name__}")
     path = find(name, SOCKET)
-    return attach_at(path, app or Path(os.fspath(Path("/proc/self/comm").read_text().strip() or "app")).name)
+    return attach_at(path, own_name() if app is None else app)
+
+
+def own_name() -> str:
+    """The program's, in one word."""
+    return "-".join(Path("/proc/self/comm").read_text().split()) or "app"
 
 
 def attach_at(path: Path, app: str) -> AttachedHost:
@@ -45,10 +55,22 @@ def fromfd(descriptor: int, *, app: str | None = None, name: str | None = None) 
 
 
 class AttachedHost:
-    """Makes sockets of the emulated host. Threads may share it, and so may what is forked."""
+    """Makes sockets of the emulated host. Threads may share it, and so may what is forked.
+
+    At the end of a ``with`` block it is closed.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+
+    def __repr__(self) -> str:
+        return f"<app {self.app} of netemu {self.name}: {' '.join(self.addresses)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
 
     @property
     def app(self) -> str:
@@ -67,6 +89,8 @@ class AttachedHost:
     def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, proto: int = 0) -> AttachedSocket:
         """A fresh TCP or UDP socket, as socket.socket makes one; SOCK_NONBLOCK and SOCK_CLOEXEC are understood."""
         kind = type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if proto not in (0, socket.IPPROTO_UDP if kind == socket.SOCK_DGRAM else socket.IPPROTO_TCP):
+            raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
         made, descriptor = self.channel.ask(Made, "socket", int(family), int(kind))
         fresh = AttachedSocket(self.channel, made, descriptor)
         if type & socket.SOCK_NONBLOCK:
@@ -81,7 +105,7 @@ class AttachedHost:
     def create_connection(
         self, address: Address, timeout: float | None = None, source_address: Address | None = None
     ) -> AttachedSocket:
-        """Connect to ``address``, as socket.create_connection does; the host's own names only, there is no DNS."""
+        """Connect to ``address``, as socket.create_connection does; numbers and 'localhost' only, there is no DNS."""
         made = self.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
             made.settimeout(timeout)

@@ -14,7 +14,7 @@ _KIND = ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 def patched_class(host: AttachedHost, real: type[socket.socket]) -> type[socket.socket]:
     """A class that makes the host's sockets for TCP and UDP, and the kernel's for everything else."""
 
-    class AnySocket(type):
+    class AnySocket(type(real)):  # type: ignore[misc]  # mypy wants a name; it is type, unless one patches twice
         """What is no kernel socket is an instance of socket.socket all the same."""
 
         def __instancecheck__(cls, instance: object) -> bool:

@@ -7,6 +7,7 @@ socket. Names, options, bind, listen and connect are calls to the host, some 0.1
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import select
 import socket
@@ -42,7 +43,8 @@ class AttachedSocket(socket.socket):
         self._peer = made.peer
 
     def __repr__(self) -> str:
-        return f"<netemu socket s{self._id} {self._state} {self._local} {self._peer or ''}>"
+        state = self._state if self.fileno() >= 0 else "closed"
+        return f"<netemu socket s{self._id} {state} {self._local}{f' {self._peer}' if self._peer else ''}>"
 
     # -- names and states: the host's business ----------------------------------------------------------------------------------
 
@@ -77,17 +79,16 @@ class AttachedSocket(socket.socket):
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
-        self._ask("listen", backlog)
+        self._ask("listen", _int(backlog))
 
     def connect(self, address: Any) -> None:
         """As socket.connect: blocking, within the timeout, or EINPROGRESS."""
         self._check_open()
-        if address[:1] == (0,) or address is None:
-            raise TypeError("give (address, port)")
+        where = _checked(address)
         if self._state == "connecting":
             self._ask("finish")
             return
-        self._ask("connect", *_checked(address))
+        self._ask("connect", *where)
         if self._state != "connecting":
             return
         timeout = self.gettimeout()
@@ -160,7 +161,7 @@ class AttachedSocket(socket.socket):
             value = bytes(optlen or 0) if value is None else bytes(value)
             if (level, option) == (socket.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF):
                 value = bytecode(value)
-        self._channel.ask(type(None), "setsockopt", self._id, level, option, value)
+        self._channel.ask(type(None), "setsockopt", self._id, _int(level), _int(option), value)
 
     def set_selector(self, what: str | bytes) -> None:
         """Who of this socket's SO_REUSEPORT group gets a connection or datagram: 'hash' (as ever), 'cpu', 'round-robin', or
@@ -172,7 +173,7 @@ class AttachedSocket(socket.socket):
         self._check_open()
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return self._pending_error()
-        return self._channel.ask(int | bytes, "getsockopt", self._id, level, option, buflen)[0]  # type: ignore[arg-type]
+        return self._channel.ask(int | bytes, "getsockopt", self._id, _int(level), _int(option), _int(buflen))[0]  # type: ignore[arg-type]
 
     def _pending_error(self) -> int:
         """SO_ERROR: how connect went, or what ended the connection; read once."""
@@ -229,6 +230,16 @@ class AttachedSocket(socket.socket):
         view[: len(data)] = data
         return len(data), address
 
+    def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> tuple[int, list[Any], int, Any]:
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        data, ancillary, flags, address = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
+        left = memoryview(data)
+        for view in views:
+            piece = left[: len(view)]
+            view[: len(piece)] = piece
+            left = left[len(piece) :]
+        return len(data), ancillary, flags, address
+
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
         if self._state == "connected" or self._is_stream():
             try:
@@ -280,10 +291,18 @@ class AttachedSocket(socket.socket):
         return None
 
     def sendto(self, data: Any, *rest: Any) -> int:
+        if not 1 <= len(rest) <= 2:
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(rest) + 1} given)")
         flags, address = (0, rest[0]) if len(rest) == 1 else (rest[0], rest[1])
+        self._check_open()
         if self._state == "datagram":
             return self._send(data, [], flags, _checked(address))
         return self.send(data, flags)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        if not self._is_stream():
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return super().sendfile(file, offset, count)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         if self._state == "connected" or self._is_stream():
@@ -301,6 +320,7 @@ class AttachedSocket(socket.socket):
 
     def _is_stream(self) -> bool:
         """Is the descriptor a connection's? One that is being made: it may be by now."""
+        self._check_open()
         if self._state == "connecting":
             try:
                 self._ask("finish")
@@ -346,6 +366,14 @@ def bytecode(value: bytes) -> bytes:
             return os.pread(memory.fileno(), 8 * count, pointer)
     except (OSError, OverflowError):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+
+
+def _int(value: Any) -> int:
+    """What C takes for an int; TypeError and OverflowError as socket.socket raises them."""
+    number = operator.index(value)
+    if not -(1 << 31) <= number < 1 << 31:
+        raise OverflowError("Python int too large to convert to C int")
+    return number
 
 
 def _rebuild(copied: Any, path: str, app: str) -> AttachedSocket:

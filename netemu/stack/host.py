@@ -293,9 +293,10 @@ class Host:
         self, family: int = so.AF_INET, kind: int = so.SOCK_STREAM, *, app: str = "", uid: int = 0
     ) -> StreamSocket | DatagramSocket:
         """A fresh socket of app ``app``, created by effective user ``uid``."""
-        return (
-            StreamSocket(self, family, app, uid) if kind == so.SOCK_STREAM else DatagramSocket(self, family, app, uid)
-        )
+        if kind not in (so.SOCK_STREAM, so.SOCK_DGRAM):
+            raise error(errno.ESOCKTNOSUPPORT, "only SOCK_STREAM and SOCK_DGRAM")
+        make = StreamSocket if kind == so.SOCK_STREAM else DatagramSocket
+        return make(self, family, app, uid)
 
     def sockets(self) -> list[SocketRow]:
         """The rows of `netemu ss`."""

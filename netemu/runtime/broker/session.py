@@ -161,8 +161,6 @@ class Session:
 
     def socket(self, family: int, kind: int) -> Made:
         broker = self._broker
-        if kind not in (so.SOCK_STREAM, so.SOCK_DGRAM):
-            raise error(errno.ESOCKTNOSUPPORT, "only SOCK_STREAM and SOCK_DGRAM")
         if broker.is_full:
             raise error(errno.ENFILE, "the instance has no descriptors left")
         if not broker.may_add(self.uid, self.app):
