@@ -342,6 +342,7 @@ class AttachedSocket(socket.socket):
         super()._real_close(*rest)  # type: ignore[misc]  # typeshed hides it
 
     def dup(self) -> Self:
+        self._check_open()
         made, _ = self._channel.ask(Made, "look", self._id)
         copy = type(self)(self._channel, made, os.dup(self.fileno()))
         copy.settimeout(self.gettimeout())

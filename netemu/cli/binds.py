@@ -68,7 +68,7 @@ def binds(
     ] = "linux",
     json: Json = False,
 ) -> None:
-    """Print who may bind and listen on a TCP port that another socket has.
+    """Print who may bind and listen on a port after whom.
 
     Every pair is tried out with sockets of an emulated host; no instance is needed.
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from netemu.attached.socket import AttachedSocket
 
 AppName = Annotated[
-    str | None, typer.Option("--app", metavar="NAME", help="Name of the app that owns the sockets [default: the verb].")
+    str | None,
+    typer.Option(
+        "--app", metavar="NAME", help="Name of the app that owns the sockets [default: the verb's, or the program's]."
+    ),
 ]
 ReusePort = Annotated[
     bool, typer.Option("--reuseport", help="Share the port with other apps of this user (SO_REUSEPORT).")
@@ -104,7 +107,7 @@ def bind(sock: socket.socket, where: Endpoint, *, reuse_port: bool = False) -> N
 
 def _cannot_bind(where: Endpoint, error: OSError, reuse_port: bool) -> RuntimeFailure:
     shares = reuse_port or error.errno != errno.EADDRINUSE
-    advice = "" if shares else "; with --reuseport, both could have it"
+    advice = "" if shares else "; apps of one user share a port if all of them ask for it (--reuseport)"
     return RuntimeFailure(f"{where}: {text_of(error)}{advice}")
 
 

@@ -28,11 +28,12 @@ def forward(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for each connection's end.")] = False,
     name: Instance = None,
 ) -> int:
-    """Forward TCP connections between the emulated host and this machine's own network.
+    """Forward TCP connections, to the emulated host or from it.
 
-    SIDE is emulated or kernel. LISTEN is on the emulated host unless it says kernel:, and TARGET is on the other side.
-    Without an ADDRESS, LISTEN is 0.0.0.0 on the emulated side and 127.0.0.1 on the kernel's; TARGET is 127.0.0.1, or
-    the emulated host's first address. [::]:PORT listens on IPv6 and IPv4.
+    The other end is in this machine's own network. SIDE is emulated or kernel. LISTEN is on the emulated host unless it
+    says kernel:, and TARGET is on the other side. Without an ADDRESS, LISTEN is 0.0.0.0 on the emulated side and
+    127.0.0.1 on the kernel's; TARGET is 127.0.0.1, or the emulated host's first address. [::]:PORT listens on IPv6 and
+    IPv4.
 
     An emulated port looks closed while TARGET does not answer: a SYN is answered once the connection to TARGET is made,
     or with a RST when it cannot be. In the other direction the kernel has answered by then, so the client sees a

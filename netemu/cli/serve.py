@@ -33,10 +33,10 @@ def serve(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for each connection that ends.")] = False,
     name: Instance = None,
 ) -> int:
-    """Run a command for each connection, which is its standard input and output (as inetd does).
+    """Run a command for each connection, as inetd does.
 
-    Its standard error stays ours. It finds the two ends in NETEMU_PEER and NETEMU_LOCAL. ^C or SIGTERM ends it, and
-    with it the commands that still run.
+    The connection is its standard input and output; its standard error stays ours. It finds the two ends in NETEMU_PEER
+    and NETEMU_LOCAL. ^C or SIGTERM ends it, and with it the commands that still run.
 
     \b
     Examples:

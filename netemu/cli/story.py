@@ -14,7 +14,7 @@ def story(
     ] = "story.pcapng",
     inside: Annotated[bool, typer.Option("--inside", hidden=True)] = False,
 ) -> int:
-    """Tell whose packet is whose, with three real processes on one port.
+    """Tell whose packet is whose, with three processes on a port.
 
     A, B and C bind port 12345 with SO_REUSEPORT; C listens; A connects outwards from that port to a real server; a real
     nc connects to it; strays are sent. After each step the table and the packets are shown, and what is told is checked:

@@ -16,20 +16,28 @@ if TYPE_CHECKING:
     from netemu.runtime.client import Client
     from netemu.runtime.messages import Verdict
 
+LAST = 2**32 - 1
+"""Sequence number."""
 FIRST = 8
 """Answers that are printed; the others are counted."""
 
 
 def why(
-    protocol: Annotated[str | None, typer.Argument(metavar="[PROTO", help="tcp or udp.")] = None,
-    src: Annotated[str | None, typer.Argument(metavar="SRC", help="ADDRESS:PORT it comes from; [v6]:PORT.")] = None,
-    dst: Annotated[str | None, typer.Argument(metavar="DST]", help="ADDRESS:PORT it goes to.")] = None,
+    protocol: Annotated[str | None, typer.Argument(metavar="[PROTO]", help="tcp or udp.")] = None,
+    src: Annotated[
+        str | None, typer.Argument(metavar="[SRC]", help="ADDRESS:PORT that it comes from; [ADDRESS]:PORT for IPv6.")
+    ] = None,
+    dst: Annotated[str | None, typer.Argument(metavar="[DST]", help="ADDRESS:PORT that it goes to.")] = None,
     flags: Annotated[
         str | None,
         typer.Option("--flags", metavar="S", help="Letters of SFRPU. or words (syn,ack) [default: what fits]."),
     ] = None,
-    seq: Annotated[int | None, typer.Option("--seq", metavar="N", help="Sequence number [default: in order].")] = None,
-    ack: Annotated[int | None, typer.Option("--ack", metavar="N", help="Acknowledges up to [default: all].")] = None,
+    seq: Annotated[
+        int | None, typer.Option("--seq", metavar="N", min=0, max=LAST, help="Sequence number [default: in order].")
+    ] = None,
+    ack: Annotated[
+        int | None, typer.Option("--ack", metavar="N", min=0, max=LAST, help="Acknowledges up to [default: all].")
+    ] = None,
     length: Annotated[int, typer.Option("--len", metavar="BYTES", min=0, max=60000, help="Bytes of payload.")] = 0,
     pcap: Annotated[str | None, typer.Option("--pcap", metavar="FILE", help="Ask about a captured packet.")] = None,
     frame: Annotated[
@@ -38,10 +46,11 @@ def why(
     name: Instance = None,
     json: Json = False,
 ) -> None:
-    """Tell whose a packet would be if it arrived now, and why; nothing is changed by asking.
+    """Tell whose a packet would be, and why.
 
-    Every socket on its port is listed with the reason why it would get the packet or not, then what the stack would
-    answer. With --pcap a packet of a capture is explained by what was decided then (its comment) and by the table now.
+    That is, if it arrived now; nothing is changed by asking. Every socket on its port is listed with the reason why it
+    would get the packet or not, then what the stack would answer. With --pcap a packet of a capture is explained by
+    what was decided then (its comment) and by the table now.
 
     \b
     Examples:

@@ -221,5 +221,6 @@ def test_how_it_ends_and_what_it_refuses(instance: Emulated) -> None:
         status, _, err = ended(started(instance, "forward", "kernel:9002", "TO", "1"))
         assert (status, err) == (
             1,
-            "netemu: 127.0.0.1:9002: address already in use; with --reuseport, both could have it\n",
+            "netemu: 127.0.0.1:9002: address already in use; "
+            "apps of one user share a port if all of them ask for it (--reuseport)\n",
         )

@@ -97,7 +97,7 @@ def test_a_port_that_is_taken(instance: Emulated) -> None:
         status, _, err = ended(started(instance, "serve", "7005", "--", "cat"))
         assert (status, err.count("\n")) == (1, 1)
         assert err.startswith("netemu: 0.0.0.0:7005: port 7005 is held by s")
-        assert "of app first; with --reuseport, both could have it" in err
+        assert "of app first; apps of one user share a port if all of them ask for it (--reuseport)" in err
     with running(instance, "serve", "7006", "--reuseport", "--", "echo", "a"):
         with running(instance, "serve", "7006", "--reuseport", "--", "echo", "b"):
             assert {nc(instance, 7006) for _ in range(12)} == {"a\n", "b\n"}
