@@ -42,7 +42,7 @@ def forward(
     \b
     Examples:
       netemu forward 8080 TO 127.0.0.1:3000                # the emulated port 8080 is a server of this machine
-      netemu forward '[::]:80' TO '[::1]:8000'
+      netemu forward '[::]:8081' TO '[::1]:8000'
       netemu forward kernel:127.0.0.1:9000 TO 198.18.0.2:80   # a port of this machine is one of the emulated host
       netemu forward kernel:9000 TO 80                     # the same
     """

@@ -40,7 +40,7 @@ def serve(
 
     \b
     Examples:
-      netemu serve 7 -- cat
+      netemu serve 7777 -- cat
       netemu serve 8080 -v -- sh -c 'echo hello, $NETEMU_PEER'
       netemu serve 12345 --reuseport --app C -- ./worker   # several of them share the port
     """
