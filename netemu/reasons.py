@@ -31,6 +31,9 @@ class Match(Reason):
     UDP_BROADCAST = "a datagram to a broadcast address, a copy to each socket that hears it"
     ICMP_ECHO = "an echo request, answered by the host"
     ICMP_ERROR = "an ICMP error, handed to the socket whose packet it quotes"
+    MEMBERSHIP_QUERY = "a router's IGMP or MLD query, answered with the groups that the host is in"
+    MEMBERSHIP_REPORT = "another member's IGMP or MLD report, which spares the host its own"
+    MEMBERSHIP_CHANGE = "a socket joined or left a group, or chose its sources: told in an IGMP or MLD report"
     FRAGMENT = "a fragment, kept until its packet is whole"
 
 
@@ -48,7 +51,7 @@ class Drop(Reason):
     HOP_LIMIT_ZERO = "TTL or hop limit is zero"
     SOURCE_ROUTED = "source routing is not followed (RFC 7126, RFC 5095)"
     UNKNOWN_PROTOCOL = "no such protocol on this host"
-    NEIGHBOUR_CHATTER = "router solicitations, MLD and IGMP: of no interest on a point-to-point TUN"
+    NEIGHBOUR_CHATTER = "router solicitations, and what other hosts report by IGMP and MLD: of no interest to this one"
     # fragments
     FRAGMENT_OVERLAP = "overlapping fragments: the whole packet is given up (RFC 5722)"
     FRAGMENT_BAD = "a fragment of impossible length or offset"
@@ -60,6 +63,10 @@ class Drop(Reason):
     ICMP_IGNORED = "an ICMP message that this host does not act on"
     ICMP_NO_SOCKET = "an ICMP error that quotes no packet of ours"
     ICMP_RATE_LIMITED = "an ICMP error that was due but would have been one too many (RFC 1812 4.3.2.8)"
+    BAD_IGMP = "an IGMP message that is malformed or has a bad checksum"
+    BAD_QUERY = (
+        "an IGMP or MLD query that no router of this link sends so (its source, hop limit, option or destination)"
+    )
     BAD_UDP = "a UDP header that makes no sense"
     BAD_UDP_CHECKSUM = "the UDP checksum is wrong"
     UDP_NO_SOCKET = "no UDP socket on this port: ICMP port unreachable"

@@ -18,7 +18,7 @@ from netemu.stack.names import ANY_V4, ANY_V6, Name, name_for, shown
 from netemu.stack.sockets import SO_RCVBUF_DEFAULT, Address, Socket, check_size, error, mapped, unmapped
 from netemu.tcp.connection import READABLE, WRITABLE
 from netemu.wire.buffer import Buffer
-from netemu.wire.ip import IpPacket, is_loopback, is_multicast
+from netemu.wire.ip import IpPacket, is_link_local, is_loopback, is_multicast
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -404,9 +404,7 @@ class DatagramSocket(Socket):
 
 def needs_scope(packed: bytes) -> bool:
     """Is it an address that every link has anew: fe80::/10, and groups of a link or an interface (RFC 4007 4)?"""
-    if len(packed) != 16:
-        return False
-    return (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80) or (packed[0] == 0xFF and packed[1] & 15 in (1, 2))
+    return is_link_local(packed) or (len(packed) == 16 and packed[0] == 0xFF and packed[1] & 15 in (1, 2))
 
 
 def datagram_charge(size: int) -> int:

@@ -20,6 +20,7 @@ from netemu.stack.demux import SocketTable
 from netemu.stack.flavours import flavour_of
 from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
+from netemu.stack.membership import Reporting
 from netemu.stack.output import fragments
 from netemu.stack.ports import Ports
 from netemu.stack.row import SocketRow
@@ -91,6 +92,7 @@ class Host:
         self.tcp = Connections(self, offload)
         self.wake = self.tcp.wake
         self.fragments = Fragments()
+        self.reporting = Reporting(self)
         self.path_mtu: dict[bytes, tuple[int, int]] = {}
         """Destination to (MTU, when it is forgotten)."""
         self.now = 0
@@ -145,7 +147,7 @@ class Host:
             return self._deliver_to_many(ip, data, packet, now, local, device)
         if not ip.hop_limit:
             return Drop.HOP_LIMIT_ZERO
-        if not local and self._cannot_be_a_source(ip.src):
+        if not local and self.cannot_be_a_source(ip.src):
             return Drop.BAD_SOURCE
         if ip.is_fragment:
             whole = self.fragments.add(ip, data, now)
@@ -161,6 +163,8 @@ class Host:
             return self.udp.receive(ip, data, checked)
         if ip.protocol == (ICMPV6 if ip.version == 6 else ICMP):
             return self.icmp.receive(ip, data, checked)
+        if ip.protocol == IGMP and ip.version == 4:
+            return self.reporting.receive(ip, data, checked)
         if ip.protocol == ipv6.NO_NEXT and ip.version == 6:
             return Drop.UNKNOWN_PROTOCOL
         self.icmp.unknown_protocol(ip, data)
@@ -169,14 +173,16 @@ class Host:
     def _deliver_to_many(
         self, ip: IpPacket, data: Buffer, packet: Packet, now: int, local: bool, device: str
     ) -> Reason:
-        """Is it to a group that we are in, or to a broadcast address of ours? Only UDP is heard there."""
+        """Is it to a group that we are in, or to a broadcast address of ours? Only UDP is heard there, and IGMP and MLD."""
         is_group = is_multicast(ip.dst)
         if ip.protocol != UDP or not (is_group or self.broadcasts.get(ip.dst) == device):
-            return Drop.NEIGHBOUR_CHATTER if self._is_chatter(ip) else Drop.NOT_FOR_US
+            if not is_group or ip.protocol not in (ICMPV6, IGMP):
+                return Drop.NOT_FOR_US
+            return self.reporting.receive(ip, data, bool(packet.csum_start))
         nobody_yet = (
             ip.src == bytes(4) and ip.dst == BROADCAST
         )  # RFC 1122 3.2.1.3 (a): a host that asks for its address
-        if not local and not nobody_yet and self._cannot_be_a_source(ip.src):
+        if not local and not nobody_yet and self.cannot_be_a_source(ip.src):
             return Drop.BAD_SOURCE
         if not local and not ip.hop_limit:
             return Drop.HOP_LIMIT_ZERO  # to ourselves a TTL of 0 is allowed (facts U7)
@@ -191,17 +197,13 @@ class Host:
                 return Drop.NOT_FOR_US
         return self.udp.receive_for_many(ip, data, local or bool(packet.csum_start), device, local)
 
-    def _cannot_be_a_source(self, src: bytes) -> bool:
+    def cannot_be_a_source(self, src: bytes) -> bool:
         """On the wire: no host's address at all, our own, or everybody's of our subnet (RFC 1122 3.2.1.3, MUST-63)."""
         return is_impossible_source(src) or src in self.addresses or src in self.broadcasts
 
-    @staticmethod
-    def _is_chatter(ip: IpPacket) -> bool:
-        return is_multicast(ip.dst) and ip.protocol in (ICMPV6, IGMP)
-
     def _option_problem(self, data: Buffer, problem: ipv6.OptionProblem) -> Drop:
         src, dst = bytes(data[8:24]), bytes(data[24:40])
-        if self._cannot_be_a_source(src):
+        if self.cannot_be_a_source(src):
             return Drop.BAD_SOURCE
         if dst in self.addresses or is_multicast(dst):
             ip = IpPacket(6, src, dst, ipv6.NO_NEXT, data[7], 0, len(data), len(data))
@@ -275,12 +277,16 @@ class Host:
         due = timers[0][0] if timers else NEVER
         if self.fragments.partial:
             due = min(due, self.fragments.next_timer() or NEVER)
+        if self.reporting.due < due:
+            due = self.reporting.due
         return due
 
     def on_timer(self, now: int) -> None:
         """Do what is due."""
         self.now = now
         self.tcp.on_timer(now)
+        if self.reporting.due <= now:
+            self.reporting.on_timer(now)
         if self.fragments.partial:
             for partial in self.fragments.expire(now):
                 self.counters[Drop.FRAGMENT_TIMEOUT] += 1

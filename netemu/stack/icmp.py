@@ -86,7 +86,7 @@ class Icmp:
             return Match.ICMP_ECHO
         if v6:
             if message.type in icmp.NEIGHBOUR_TYPES:
-                return Drop.NEIGHBOUR_CHATTER
+                return self._host.reporting.receive(ip, data, checked)
             report = _report_v6(message)
         else:
             report = _report_v4(message)

@@ -1,12 +1,14 @@
 """Multicast: what a socket joined and how it sends to groups, and which groups the host is in (facts U7).
 
 An interface lets a group in as soon as one socket of the host is a member there; who then gets it is another question.
+What the routers are told of it is membership.py's.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.wire.ip import is_multicast
 
@@ -34,6 +36,33 @@ class Membership:
 
     def takes(self, src: bytes) -> bool:
         return (src in self.sources) is not self.excludes
+
+
+class Reception(NamedTuple):
+    """What a device wants to hear of a group, for all sockets together."""
+
+    excludes: bool
+    sources: frozenset[bytes]
+
+    def takes(self, src: bytes) -> bool:
+        return (src in self.sources) is not self.excludes
+
+
+NO_RECEPTION = Reception(False, frozenset())
+
+
+def reception_of(memberships: Iterable[Membership]) -> Reception:
+    """RFC 3376 3.2: what none of those that exclude wants and nobody names is excluded; else, what is named is included."""
+    named: set[bytes] = set()
+    unwanted: set[bytes] | None = None
+    for membership in memberships:
+        if not membership.excludes:
+            named |= membership.sources
+        elif not membership.sources:
+            return Reception(True, frozenset())
+        else:
+            unwanted = membership.sources if unwanted is None else unwanted & membership.sources
+    return Reception(False, frozenset(named)) if unwanted is None else Reception(True, frozenset(unwanted - named))
 
 
 class Multicast:
@@ -90,6 +119,7 @@ def join(socket: DatagramSocket, group: bytes, device: str, excludes: bool = Tru
         raise OSError(number, f"a socket may be in {most} groups")
     membership = joined[group, device] = Membership(excludes)
     socket.host.udp.members.add((group, device), membership)
+    socket.host.reporting.changed(group, device)
     return membership
 
 
@@ -98,6 +128,7 @@ def leave(socket: DatagramSocket, group: bytes, device: str) -> None:
     if membership is None:
         raise OSError(errno.EADDRNOTAVAIL, "the socket is not in that group")
     socket.host.udp.members.remove((group, device), membership)
+    socket.host.reporting.changed(group, device)
 
 
 def leave_all(socket: DatagramSocket) -> None:
@@ -110,12 +141,14 @@ def add_source(socket: DatagramSocket, group: bytes, device: str, source: bytes)
     """IP_ADD_SOURCE_MEMBERSHIP: hear this one too, joining with the first."""
     membership = socket.multicast[len(group)].joined.get((group, device))
     _add(membership or join(socket, group, device, excludes=False), False, source)
+    socket.host.reporting.changed(group, device)
 
 
 def drop_source(socket: DatagramSocket, group: bytes, device: str, source: bytes) -> None:
     """IP_DROP_SOURCE_MEMBERSHIP: without any source a socket is no member."""
     membership = _member(socket, group, device)
     _drop(membership, False, source)
+    socket.host.reporting.changed(group, device)
     if not membership.sources:
         leave(socket, group, device)
 
@@ -123,10 +156,12 @@ def drop_source(socket: DatagramSocket, group: bytes, device: str, source: bytes
 def block_source(socket: DatagramSocket, group: bytes, device: str, source: bytes) -> None:
     """IP_BLOCK_SOURCE, of a member that hears all."""
     _add(_member(socket, group, device), True, source)
+    socket.host.reporting.changed(group, device)
 
 
 def unblock_source(socket: DatagramSocket, group: bytes, device: str, source: bytes) -> None:
     _drop(_member(socket, group, device), True, source)
+    socket.host.reporting.changed(group, device)
 
 
 def _member(socket: DatagramSocket, group: bytes, device: str) -> Membership:

@@ -146,6 +146,9 @@ def _effects(before: Connection | TimeWait | None, outcome: Outcome, now: int) -
             found.append("no answer yet: its app is asked first (HOLD_SYNACK)")
     elif isinstance(before, TimeWait) and isinstance(after, TimeWait) and after.ended:
         found.append("TIME-WAIT ends")
+    if outcome.reason is Match.MEMBERSHIP_QUERY:
+        due = outcome.host.reporting.due
+        found.append(f"the next report follows in {(due - now) / 1e9:.1f} s" if due < NEVER else "no group to report")
     if outcome.reason in CHALLENGED and not outcome.sent:
         found.append("no challenge ACK: one was sent a moment ago (RFC 5961 section 7)")
     for reason, times in outcome.host.counters.items():

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from netemu.wire.buffer import Buffer
 
+IGMP = 2
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NO_NEXT, DESTINATION = 0, 43, 44, 51, 59, 60
 EXTENSIONS = (HOP_BY_HOP, ROUTING, DESTINATION, AUTHENTICATION)
-PROTOCOLS = {ICMP: "ICMP", 2: "IGMP", TCP: "TCP", UDP: "UDP", 41: "IPv6", 47: "GRE", 50: "ESP", ICMPV6: "ICMP6"}
+PROTOCOLS = {ICMP: "ICMP", IGMP: "IGMP", TCP: "TCP", UDP: "UDP", 41: "IPv6", 47: "GRE", 50: "ESP", ICMPV6: "ICMP6"}
 FLAGS = "FSRP.UEW"
 """TCP's flags from the lowest bit up, as tcpdump writes them."""
 
@@ -60,6 +61,12 @@ ICMPV6_NAMES = {
     (137, None): "redirect",
     (143, None): "multicast listener report v2",
 }
+IGMP_NAMES = {0x12: "v1 report", 0x16: "v2 report", 0x17: "leave", 0x22: "v3 report"}
+RECORDS = ("is_in", "is_ex", "to_in", "to_ex", "allow", "block")
+"""What a report says of a group, from type 1 on."""
+MOST_LISTED = 8
+"""Groups of a report and sources of a group that a line names; more are counted."""
+
 ICMP_QUOTING = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
 """The types that carry the beginning of the packet they are about."""
 
@@ -173,6 +180,8 @@ def _transport(ip: Headers, quoted: bool) -> str:
         return _udp(ip)
     if ip.protocol in (ICMP, ICMPV6):
         return _icmp(ip, quoted)
+    if ip.protocol == IGMP:
+        return _igmp(ip)
     return f"{ip.source} > {ip.destination} {_protocol(ip.protocol)}, length {ip.length}"
 
 
@@ -260,9 +269,78 @@ def _icmp(ip: Headers, quoted: bool) -> str:
         text += f" (mtu {second})"
     elif name == "packet too big":
         text += f", mtu {first << 16 | second}"
+    elif ip.protocol == ICMPV6 and kind == 130:
+        text += f" v{2 if ip.length > 24 else 1}{_asked(ip.payload[8:], 16, _floating(first, 16) / 1000)}"
+    elif ip.protocol == ICMPV6 and kind in (131, 132):
+        text += _group(ip.payload[8:24])
+    elif ip.protocol == ICMPV6 and kind == 143:
+        text += _records(ip.payload[8:], second, 16)
     if kind in ICMP_QUOTING[ip.protocol] and not quoted:
         text += f" about ({_quote(ip.payload[8:])})"
     return f"{text}, length {ip.length}"
+
+
+def _igmp(ip: Headers) -> str:
+    if len(ip.payload) < 8:
+        raise _Malformed("IGMP truncated")
+    kind, code, _, count = struct.unpack_from("!BBHxxH", ip.payload)
+    text = f"{ip.source} > {ip.destination} IGMP "
+    if kind == 0x11:
+        version = 3 if ip.length > 8 else 2 if code else 1
+        seconds = _floating(code, 8) / 10 if version == 3 else code / 10
+        text += f"query v{version}{_asked(ip.payload[4:], 4, seconds)}"
+    elif kind == 0x22:
+        text += IGMP_NAMES[kind] + _records(ip.payload[8:], count, 4)
+    elif kind in IGMP_NAMES:
+        text += IGMP_NAMES[kind] + _group(ip.payload[4:8])
+    else:
+        text += f"type {kind:#x}"
+    return f"{text}, length {ip.length}"
+
+
+def _asked(data: memoryview, size: int, seconds: float) -> str:
+    """A query: which group, and which sources of it."""
+    text = f" [max resp time {seconds:.1f}s]"
+    if any(data[:size]):
+        count = int.from_bytes(data[size + 2 : size + 4], "big")
+        text += _group(data[:size]) + (f" {_sources(data[size + 4 :], count, size)}" if count else "")
+    return text
+
+
+def _records(data: memoryview, count: int, size: int) -> str:
+    """A report's: the group, what is said of it, the sources."""
+    words = [f", {count} group record{'' if count == 1 else 's'}"]
+    for _ in range(min(count, MOST_LISTED)):
+        if len(data) < 4 + size:
+            words.append("[truncated]")
+            break
+        kind, auxiliary, sources = struct.unpack_from("!BBH", data)
+        name = RECORDS[kind - 1] if 1 <= kind <= len(RECORDS) else f"type {kind}"
+        words.append(f"[{_group(data[4 : 4 + size]).strip()} {name} {_sources(data[4 + size :], sources, size)}]")
+        data = data[4 + size * (1 + sources) + 4 * auxiliary :]
+    return " ".join(words)
+
+
+def _group(group: memoryview) -> str:
+    return f" gaddr {_address(group)}" if len(group) in (4, 16) else " gaddr truncated"
+
+
+def _sources(data: memoryview, count: int, size: int) -> str:
+    listed = [_address(data[at : at + size]) for at in range(0, min(count, MOST_LISTED) * size, size)]
+    return "{" + " ".join(listed) + (f" and {count - MOST_LISTED} more" if count > MOST_LISTED else "") + "}"
+
+
+def _address(address: memoryview) -> str:
+    if len(address) not in (4, 16):
+        return "truncated"
+    return str(IPv4Address(bytes(address)) if len(address) == 4 else IPv6Address(bytes(address)))
+
+
+def _floating(code: int, bits: int) -> int:
+    """A number as queries code it (RFC 3376 4.1.1)."""
+    if code < 1 << bits - 1:
+        return code
+    return (code & (1 << bits - 4) - 1 | 1 << bits - 4) << (code >> bits - 4 & 7) + 3
 
 
 def _quote(packet: memoryview) -> str:

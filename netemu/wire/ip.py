@@ -70,6 +70,11 @@ def is_multicast(address: bytes) -> bool:
     return address[0] == 0xFF if len(address) == 16 else 224 <= address[0] < 240
 
 
+def is_link_local(address: bytes) -> bool:
+    """fe80::/10 (RFC 4291 2.5.6)."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
 def is_loopback(address: bytes) -> bool:
     """127.0.0.0/8 or ::1 (RFC 1122 3.2.1.3 g, RFC 4291 2.5.3): every host's own, and never on the wire."""
     return address[0] == 127 if len(address) == 4 else address == LOOPBACK[16]

@@ -13,6 +13,8 @@ HEADER = Struct(">BBHHHBBH4s4s")
 SIZE = 20
 DONT_FRAGMENT, MORE_FRAGMENTS = 0x4000, 0x2000
 MAX_TOTAL = 65535
+ROUTER_ALERT = b"\x94\4\0\0"
+"""The option that has every router look at a packet (RFC 2113)."""
 
 
 def parse(data: Buffer) -> IpPacket | Drop:
@@ -65,6 +67,25 @@ def header(
     """A header without options for ``length`` bytes of payload; ``fragment`` is the word of flags and offset / 8."""
     bare = HEADER.pack(0x45, tos, SIZE + length, ident, fragment, ttl, protocol, 0, src, dst)
     return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+
+
+def header_with_options(
+    src: bytes, dst: bytes, protocol: int, length: int, options: bytes, *, ttl: int = 64, tos: int = 0
+) -> bytes:
+    """The same with ``options``, a multiple of four bytes, and never to be fragmented."""
+    start = SIZE + len(options)
+    bare = HEADER.pack(0x40 | start // 4, tos, start + length, 0, DONT_FRAGMENT, ttl, protocol, 0, src, dst) + options
+    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+
+
+def has_router_alert(data: Buffer, start: int) -> bool:
+    """In a valid header of ``start`` bytes."""
+    at = SIZE
+    while at < start and data[at] != 0:
+        if data[at] == ROUTER_ALERT[0]:
+            return True
+        at += 1 if data[at] == 1 else data[at + 1]
+    return False
 
 
 def unfragmented(head: bytes, length: int) -> bytes:

@@ -19,7 +19,9 @@ _EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, DESTINATION))
 MAX_EXTENSIONS = 8
 """More extension headers than this are hostile (RFC 8504 5.3 lets a host set such limits)."""
 _LENGTH_AT, _NEXT_AT = 4, 6
-_PAD1 = 0
+_PAD1, _ROUTER_ALERT = 0, 5
+ROUTER_ALERT = b"\5\2\0\0\1\0"
+"""The hop-by-hop option that has every router look at an MLD message (RFC 2711), padded."""
 _LEAST = {TCP: 20, UDP: 8, ICMPV6: 8}
 """Bytes of a transport header that a first fragment must hold."""
 
@@ -105,6 +107,18 @@ def _options_are_bad(data: Buffer, at: int, end: int) -> bool:
     return False
 
 
+def has_router_alert(data: Buffer) -> bool:
+    """In a valid packet: is it among the hop-by-hop options?"""
+    if data[_NEXT_AT] != HOP_BY_HOP:
+        return False
+    at, end = SIZE + 2, SIZE + data[SIZE + 1] * 8 + 8
+    while at < end:
+        if data[at] == _ROUTER_ALERT:
+            return True
+        at += 1 if data[at] == _PAD1 else 2 + data[at + 1]
+    return False
+
+
 def upper_layer(data: Buffer) -> tuple[int, int]:
     """(protocol, offset) of what a packet of at least 40 bytes carries behind its extension headers; forgiving.
 
@@ -136,6 +150,11 @@ def without_fragment_header(head: bytes, length: int) -> bytes:
     out[next_at] = head[fragment_at]
     out[_LENGTH_AT : _LENGTH_AT + 2] = (fragment_at - SIZE + length).to_bytes(2, "big")
     return bytes(out)
+
+
+def hop_by_hop(protocol: int, options: bytes) -> bytes:
+    """The extension header with ``options``, six bytes (and eight more, and so on) of them."""
+    return bytes((protocol, len(options) // 8)) + options
 
 
 def header(src: bytes, dst: bytes, protocol: int, length: int, *, ttl: int = 64, tos: int = 0, flow: int = 0) -> bytes:

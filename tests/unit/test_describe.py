@@ -80,7 +80,56 @@ SYN_OPTIONS = bytes.fromhex("020405b4 0402 080a0000000100000000 01 030307")
         (ipv4(99, b"abc"), "198.18.0.1 > 198.18.0.2 protocol 99, length 3"),
         (
             ipv6(0, bytes((58, 0, 5, 2, 0, 0, 0, 0, 143, 0, 0, 0, 0, 0, 0, 0))),
-            "2001:2::1 > 2001:2::2 ICMP6 multicast listener report v2, length 8",
+            "2001:2::1 > 2001:2::2 ICMP6 multicast listener report v2, 0 group records, length 8",
+        ),
+        (
+            ipv4(2, bytes.fromhex("11000000 00000000")),
+            "198.18.0.1 > 198.18.0.2 IGMP query v1 [max resp time 0.0s], length 8",
+        ),
+        (
+            ipv4(2, bytes.fromhex("11190000 ef010101")),
+            "198.18.0.1 > 198.18.0.2 IGMP query v2 [max resp time 2.5s] gaddr 239.1.1.1, length 8",
+        ),
+        (
+            ipv4(2, bytes.fromhex("11800000 ef010101 027d0001 c0000201")),
+            "198.18.0.1 > 198.18.0.2 IGMP query v3 [max resp time 12.8s] gaddr 239.1.1.1 {192.0.2.1}, length 16",
+        ),
+        (
+            ipv4(2, bytes.fromhex("22000000 00000002 04000000 ef010101 05000009 ef010102") + bytes(36)),
+            "198.18.0.1 > 198.18.0.2 IGMP v3 report, 2 group records [gaddr 239.1.1.1 to_ex {}] "
+            "[gaddr 239.1.1.2 allow {" + "0.0.0.0 " * 8 + "and 1 more}], length 60",
+        ),
+        (
+            ipv4(2, bytes.fromhex("22000000 00000001 04000002 ef010101 c0000201")),
+            "198.18.0.1 > 198.18.0.2 IGMP v3 report, 1 group record [gaddr 239.1.1.1 to_ex {192.0.2.1 truncated}], length 20",
+        ),
+        (
+            ipv4(2, bytes.fromhex("22000000 00000001 0400")),
+            "198.18.0.1 > 198.18.0.2 IGMP v3 report, 1 group record [truncated], length 10",
+        ),
+        (
+            ipv4(2, bytes.fromhex("12000000 ef010101")),
+            "198.18.0.1 > 198.18.0.2 IGMP v1 report gaddr 239.1.1.1, length 8",
+        ),
+        (ipv4(2, bytes.fromhex("17000000 ef010101")), "198.18.0.1 > 198.18.0.2 IGMP leave gaddr 239.1.1.1, length 8"),
+        (ipv4(2, bytes.fromhex("30000000 00000000")), "198.18.0.1 > 198.18.0.2 IGMP type 0x30, length 8"),
+        (ipv4(2, b"abc"), "198.18.0.1 > 198.18.0.2 IGMP truncated, length 3"),
+        (
+            ipv6(58, bytes.fromhex("82000000 03e80000") + bytes(16)),
+            "2001:2::1 > 2001:2::2 ICMP6 multicast listener query v1 [max resp time 1.0s], length 24",
+        ),
+        (
+            ipv6(58, bytes.fromhex("82000000 80010000 ff050000000000000000000000010001 027d0000")),
+            "2001:2::1 > 2001:2::2 ICMP6 multicast listener query v2 [max resp time 32.8s] gaddr ff05::1:1, length 28",
+        ),
+        (
+            ipv6(58, bytes.fromhex("83000000 00000000 ff050000000000000000000000010001")),
+            "2001:2::1 > 2001:2::2 ICMP6 multicast listener report gaddr ff05::1:1, length 24",
+        ),
+        (
+            ipv6(58, bytes.fromhex("8f000000 00000001 03000001 ff050000000000000000000000010001") + bytes(15) + b"\1"),
+            "2001:2::1 > 2001:2::2 ICMP6 multicast listener report v2, 1 group record "
+            "[gaddr ff05::1:1 to_in {::1}], length 44",
         ),
         (
             ipv4(6, tcp(0x10, data=bytes(9)))[:45],
@@ -100,11 +149,13 @@ def test_describes(packet: bytes, line: str) -> None:
     assert describe(memoryview(packet)) == line
 
 
-PROTOCOL = st.sampled_from([0, 1, 6, 17, 43, 44, 51, 58, 59, 60, 99])
+PROTOCOL = st.sampled_from([0, 1, 2, 6, 17, 43, 44, 51, 58, 59, 60, 99])
 PACKET = st.one_of(
     st.binary(max_size=100),
     st.builds(ipv4, PROTOCOL, st.binary(max_size=100), st.integers(0, 65535)),
     st.builds(ipv6, PROTOCOL, st.binary(max_size=100)),
+    st.builds(ipv4, st.just(2), st.binary(max_size=100).map(lambda more: b"\x22" + more)),
+    st.builds(ipv6, st.just(58), st.binary(max_size=100).map(lambda more: b"\x8f" + more)),
     st.builds(ipv4, st.just(6), st.builds(tcp, st.integers(0, 255), st.binary(max_size=10).map(lambda o: o * 4))),
 )
 

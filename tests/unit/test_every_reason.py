@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from membership_bench import join, query, report, to_link
 from stack_bench import (
     HOST,
     HOST6,
@@ -37,7 +38,7 @@ from netemu.tcp.state import InvariantError
 from netemu.tcp.timewait import TimeWait
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.checksum import checksum
-from netemu.wire.ip import IGMP, TCP, UDP, parse_address, pseudo_sum
+from netemu.wire.ip import TCP, UDP, parse_address, pseudo_sum
 from netemu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 Scenario = Callable[[Bench], object]
@@ -94,7 +95,7 @@ reaches(Drop.BAD_SOURCE)(lambda bench: bench.give(echo(src="224.0.0.1")))
 reaches(Drop.NOT_FOR_US)(lambda bench: bench.give(echo(dst="198.18.0.99")))
 reaches(Drop.HOP_LIMIT_ZERO)(lambda bench: bench.give(udp(ttl=0)))
 reaches(Drop.UNKNOWN_PROTOCOL)(lambda bench: bench.ask(ip(PEER, HOST, 99, b"x")))
-reaches(Drop.NEIGHBOUR_CHATTER)(lambda bench: bench.give(ip(PEER, "224.0.0.22", IGMP, bytes(8))))
+reaches(Drop.NEIGHBOUR_CHATTER)(lambda bench: bench.give(icmp_message(133, src="fe80::1", dst="ff02::2")))
 
 
 def extended(option: str) -> bytes:
@@ -212,6 +213,21 @@ def udp_wildcard(bench: Bench) -> None:
 def udp_dual_stack(bench: Bench) -> None:
     bench.udp(so.AF_INET6).bind(("::", 7))
     bench.quiet(udp())
+
+
+# -- groups ----------------------------------------------------------------------------------------------------------
+
+reaches(Drop.BAD_IGMP)(lambda bench: bench.give(to_link(PEER, "224.0.0.1", bytes(8))))
+reaches(Drop.BAD_QUERY)(lambda bench: bench.give(query(6, src=PEER6)))
+reaches(Match.MEMBERSHIP_QUERY)(lambda bench: bench.give(query(4)))
+reaches(Match.MEMBERSHIP_CHANGE)(lambda bench: join(bench.udp(), "239.1.1.1"))
+
+
+@reaches(Match.MEMBERSHIP_REPORT)
+def spared(bench: Bench) -> None:
+    join(bench.udp(), "239.1.1.1")
+    bench.give(query(4, version=2, code=100))
+    bench.give(report(4, "239.1.1.1"))
 
 
 # -- TCP: whose is it? -----------------------------------------------------------------------------------------------

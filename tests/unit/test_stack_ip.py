@@ -27,7 +27,7 @@ from stack_bench import (
 from netemu.reasons import Drop, Match
 from netemu.stack import constants as so
 from netemu.stack.host import Host
-from netemu.wire import icmp, ipv4, ipv6
+from netemu.wire import icmp, igmp, ipv4, ipv6
 from netemu.wire.checksum import checksum
 from netemu.wire.ip import ICMP, ICMPV6, IGMP, TCP, UDP, parse_address
 from netemu.wire.packet import Packet
@@ -165,8 +165,8 @@ def test_other_ipv6_destinations(dst: str) -> None:
         icmp_message(135, src="::", dst="ff02::1:ff00:2"),  # duplicate address detection
         icmp_message(143, src="::", dst="ff02::16"),  # MLDv2, without its router alert
         behind(0, bytes([ICMPV6, 0, 5, 2, 0, 0, 1, 0]), icmp_message(143, src="fe80::1", dst="ff02::16")),
-        ip("0.0.0.0", "224.0.0.22", IGMP, b"\x22" + bytes(15)),
-        with_options(ip(PEER, "224.0.0.22", IGMP, b"\x22" + bytes(15)), b"\x94\x04\0\0"),
+        ip("0.0.0.0", "224.0.0.22", IGMP, igmp.emit_report([])),
+        with_options(ip(PEER, "224.0.0.22", IGMP, igmp.emit_report([])), b"\x94\x04\0\0"),
         icmp_message(128, src=PEER6, dst="ff02::1"),  # ping to all nodes
     ],
 )
@@ -174,7 +174,7 @@ def test_what_a_kernel_says_on_a_fresh_tun(packet: bytes) -> None:
     counted(Bench(), packet, Drop.NEIGHBOUR_CHATTER)
 
 
-@pytest.mark.parametrize("kind", [133, 134, 135, 136, 130, 131, 132, 143])
+@pytest.mark.parametrize("kind", [133, 134, 135, 136, 132, 143])
 def test_neighbour_discovery_to_ourselves_is_chatter_too(kind: int) -> None:
     counted(Bench(), icmp_message(kind, src="fe80::1", dst=HOST6), Drop.NEIGHBOUR_CHATTER)
 
@@ -319,7 +319,7 @@ def test_no_next_header() -> None:
 # -- protocols -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 47, 50, 58, 99, 255])
+@pytest.mark.parametrize("protocol", [0, 47, 50, 58, 99, 255])
 def test_unknown_protocols_over_ipv4(protocol: int) -> None:
     bench = Bench()
     packet = ip(PEER, HOST, protocol, b"hello")

@@ -26,6 +26,7 @@ class Machine(Bench):
         socket.bind((address, 7))
         if group:
             join(socket, group)
+            self.take()  # what the routers are told of it is test_stack_membership's
         return socket
 
     def copies(self, packet: bytes) -> list[DatagramSocket]:
@@ -57,6 +58,7 @@ def test_the_reasons_of_a_groups_datagram(group: str, src: str, anywhere: str) -
     assert machine.quiet(udp(b"x", src=src, dst=group, dport=9)) is Drop.UDP_NOBODY
     assert machine.quiet(udp(b"x", src=src, dst=group)[:-1] + b"y") is Drop.BAD_UDP_CHECKSUM
     socket.close()
+    machine.take()
     assert machine.quiet(packet) is Drop.NOT_JOINED
     assert not machine.host.udp.members.at
 
