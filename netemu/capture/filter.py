@@ -3,7 +3,7 @@
     expression = term { ("and" | "or") term }        as in pcap-filter: equal precedence, from left to right
     term       = "not" term | "(" expression ")" | primitive
     primitive  = [protocol] [src | dst] [host ADDRESS | net PREFIX | port NUMBER | portrange FIRST-LAST]
-    protocol   = ip | ip6 | tcp | udp | icmp | icmp6
+    protocol   = ip | ip6 | tcp | udp | icmp | icmp6 | igmp
 
 A bare value takes up the words before it: "port 80 or 443" is "port 80 or port 443". ``&&``, ``||`` and ``!`` work too.
 """
@@ -29,6 +29,7 @@ PROTOCOLS = {
     "udp": (None, UDP),
     "icmp": (4, 1),
     "icmp6": (6, 58),
+    "igmp": (4, 2),
 }
 """Keyword: (IP version, protocol number); None is any."""
 LONGEST = 200

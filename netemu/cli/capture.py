@@ -44,7 +44,7 @@ def capture(
     emulated host), its time in nanoseconds, and the decision as its comment.
 
     \b
-    Filters: tcp udp icmp icmp6 ip ip6, [src|dst] host A, net A/N, port N, portrange N-M, and or not ( ).
+    Filters: tcp udp icmp icmp6 igmp ip ip6, [src|dst] host A, net A/N, port N, portrange N-M, and or not ( ).
     Examples:
       netemu capture
       netemu capture -c 10 'tcp port 80 and not host 198.18.0.3'

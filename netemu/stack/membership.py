@@ -340,7 +340,10 @@ _MLD = frozenset(bytes((kind,)) for kind in mld.TYPES)
 
 
 def _is_a_routers(query: Query, ip: IpPacket, data: Buffer) -> bool:
-    """RFC 3376 9.1, RFC 3810 6.2: with the router alert, which IGMPv1 did not have; to everybody, the group or us."""
+    """RFC 3376 9.1, RFC 3810 6.2: with the router alert, which IGMPv1 did not have; to everybody, the group or us.
+
+    Linux asks neither for the alert nor for the destination in IGMP.
+    """
     if is_multicast(ip.dst) and ip.dst not in (
         (igmp.ALL_SYSTEMS, mld.ALL_NODES) if query.is_general else (query.group,)
     ):

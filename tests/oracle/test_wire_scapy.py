@@ -17,9 +17,13 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
+from scapy.contrib.igmp import IGMP
+from scapy.contrib.igmpv3 import IGMPv3mq, IGMPv3mr
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
+    ICMPv6MLQuery,
+    ICMPv6MLQuery2,
     ICMPv6PacketTooBig,
     IPv6,
     IPv6ExtHdrDestOpt,
@@ -39,15 +43,15 @@ from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Datagrams, Stream, serve_datagrams, serve_stream
-from netemu.wire import icmp, ipv4, ipv6, tcp, udp
+from netemu.wire import icmp, igmp, ipv4, ipv6, mld, tcp, udp
 from netemu.wire.buffer import Buffer
 from netemu.wire.icmp import Message
+from netemu.wire.igmp import MS, SECOND, TENTH, Query
 from netemu.wire.ip import IpPacket, parse_address
 from netemu.wire.packet import Packet as OurPacket
 from netemu.wire.tcp import Segment
 
 A4, B4, A6, B6 = "198.18.0.1", "198.18.0.2", "2001:2::1", "2001:2::2"
-MS = 1_000_000
 Address = tuple[str, int]
 
 # -- scenarios ----------------------------------------------------------------------------------------------------------
@@ -280,8 +284,49 @@ def smaller_path() -> Iterator[Recorded]:
     yield from scene.out
 
 
+def groups() -> Iterator[Recorded]:
+    """Sockets join, choose sources and leave; routers of all versions ask."""
+    scene = Scene("groups")
+    four, six = DatagramSocket(scene.b.host, so.AF_INET), DatagramSocket(scene.b.host, so.AF_INET6)
+    for n in range(20):
+        group = bytes((239, 1, 1, n))
+        four.setsockopt(so.IPPROTO_IP, so.IP_ADD_MEMBERSHIP, group + bytes(4))
+        six.setsockopt(so.IPPROTO_IPV6, so.IPV6_JOIN_GROUP, parse_address(f"ff05::{n}") + bytes(4))
+        for source in range(n % 5):
+            four.setsockopt(so.IPPROTO_IP, so.IP_BLOCK_SOURCE, group + parse_address(B4) + bytes((192, 0, 2, source)))
+    scene.run(5)
+    *queries, of_version_1 = asking()
+    for packet in queries:
+        scene.give(bytes(packet))
+        scene.run(12)
+    four.setsockopt(so.IPPROTO_IP, so.IP_DROP_MEMBERSHIP, bytes((239, 1, 1, 0)) + bytes(4))
+    six.close()
+    scene.give(bytes(of_version_1))
+    scene.run(12)
+    yield from scene.out
+
+
+def asking() -> Iterator[Packet]:
+    """Queries, by scapy."""
+    for group, sources in (("0.0.0.0", []), ("239.1.1.3", []), ("239.1.1.3", ["192.0.2.9", "192.0.2.1"])):
+        lower = IP(src=A4, dst="224.0.0.1" if group == "0.0.0.0" else group, ttl=1, options=[IPOption_Router_Alert()])
+        yield lower / IGMPv3mq(
+            type=0x11, mrcode=50, gaddr=group, qrv=2, qqic=125, srcaddrs=sources, numsrc=len(sources)
+        )
+    for group, sources in (("::", []), ("ff05::3", []), ("ff05::3", ["2001:db8::9", "2001:db8::1"])):
+        lower = IPv6(src="fe80::1", dst="ff02::1" if group == "::" else group, hlim=1)
+        lower = lower / IPv6ExtHdrHopByHop(options=[RouterAlert()])
+        yield lower / ICMPv6MLQuery2(
+            mladdr=group, mrd=5000, QRV=2, QQIC=125, sources=sources, sources_number=len(sources)
+        )
+    yield IP(src=A4, dst="224.0.0.1", ttl=1, options=[IPOption_Router_Alert()]) / IGMP(type=0x11, mrcode=50)
+    lower = IPv6(src="fe80::1", dst="ff02::1", hlim=1) / IPv6ExtHdrHopByHop(options=[RouterAlert()])
+    yield lower / ICMPv6MLQuery(mladdr="::", mrd=5000)
+    yield IP(src=A4, dst="224.0.0.1", ttl=1) / IGMP(type=0x11, mrcode=0)
+
+
 SCENARIOS: dict[str, Callable[[], Iterator[Recorded]]] = {
-    f.__name__: f for f in (syn_options, bulk, resets, datagrams, pings, errors, smaller_path)
+    f.__name__: f for f in (syn_options, bulk, resets, datagrams, pings, errors, smaller_path, groups)
 }
 
 
@@ -312,12 +357,16 @@ def rebuilt(raw: bytes) -> bytes:
         layer = packet.payload
         if isinstance(layer, IPv6ExtHdrFragment):
             return bytes(packet)
+        if isinstance(layer, IPv6ExtHdrHopByHop):
+            layer = layer.payload
     if isinstance(layer, TCP):
         delete(layer, "chksum", "dataofs")
     elif isinstance(layer, UDP):
         delete(layer, "chksum", "len")
-    elif isinstance(layer, ICMP):
+    elif isinstance(layer, ICMP | IGMP):
         delete(layer, "chksum")
+    elif isinstance(layer, IGMPv3mr):
+        delete(layer, "chksum", "numgrp")
     else:
         assert "cksum" in layer.fields, layer
         delete(layer, "cksum")
@@ -344,6 +393,10 @@ def kinds(packet: Packet) -> set[str]:
         found.add(f"{version} UDP")
     if ICMP in packet:
         found.add(f"4 ICMP {packet[ICMP].type}/{packet[ICMP].code}")
+    elif isinstance(packet.payload, IGMP | IGMPv3mr):
+        found.add(f"4 IGMP {packet.payload.type:#x}")
+    elif IPv6ExtHdrHopByHop in packet:
+        found.add(f"6 ICMP {packet.payload.payload.type}/0")
     elif version == 6 and packet.nh == 58:
         found.add(f"6 ICMP {packet.payload.type}/{packet.payload.code}")
     if IPv6ExtHdrFragment in packet or (version == 4 and (packet.frag or packet.flags.MF)):
@@ -367,6 +420,8 @@ def test_the_scenarios_show_everything_that_a_host_sends() -> None:
         assert f"{version} fragment" in found
         assert f"{version} UDP" in found
     assert {"4 ICMP 0/0", "4 ICMP 3/2", "4 ICMP 3/3", "4 ICMP 11/1"} <= found
+    assert {"4 IGMP 0x12", "4 IGMP 0x16", "4 IGMP 0x17", "4 IGMP 0x22"} <= found
+    assert {"6 ICMP 131/0", "6 ICMP 132/0", "6 ICMP 143/0"} <= found
     assert {"6 ICMP 129/0", "6 ICMP 1/4", "6 ICMP 3/1", "6 ICMP 4/0", "6 ICMP 4/1", "6 ICMP 4/2", "6 ICMP 4/3"} <= found
 
 
@@ -519,3 +574,33 @@ def test_datagrams_and_pings_that_scapy_makes(size: int) -> None:
         ip = ipv4.parse(raw) if kind == 8 else ipv6.parse(raw)
         assert isinstance(ip, IpPacket)
         assert icmp.parse(raw, ip) == Message(kind, 0, 3 << 16 | 4, data)
+
+
+def test_queries_that_scapy_makes() -> None:
+    found: list[object] = []
+    for packet in asking():
+        raw = bytes(packet)
+        ip = ipv4.parse(raw) if raw[0] >> 4 == 4 else ipv6.parse(raw)
+        assert isinstance(ip, IpPacket)
+        if ip.version == 4:
+            assert ipv4.has_router_alert(raw, ip.start) is (ip.start > ipv4.SIZE)
+            found.append(igmp.parse(raw, ip))
+        else:
+            assert ipv6.has_router_alert(raw)
+            message = icmp.parse(raw, ip)
+            assert isinstance(message, Message)
+            found.append(mld.parse(message))
+    group, sources = bytes((239, 1, 1, 3)), frozenset((bytes((192, 0, 2, 9)), bytes((192, 0, 2, 1))))
+    group6, sources6 = parse_address("ff05::3"), frozenset(map(parse_address, ("2001:db8::9", "2001:db8::1")))
+    delay, numbers = 50 * TENTH, (2, 125 * SECOND)
+    assert found == [
+        Query(3, bytes(4), delay, frozenset(), *numbers),
+        Query(3, group, delay, frozenset(), *numbers),
+        Query(3, group, delay, sources, *numbers),
+        Query(3, bytes(16), delay, frozenset(), *numbers),
+        Query(3, group6, delay, frozenset(), *numbers),
+        Query(3, group6, delay, sources6, *numbers),
+        Query(2, bytes(4), delay),
+        Query(2, bytes(16), delay),
+        Query(1, bytes(4), 2 * delay),
+    ]

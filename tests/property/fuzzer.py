@@ -17,15 +17,17 @@ from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.fragments import MAX_BYTES, MAX_PACKETS
 from netemu.stack.host import MAX_QUEUED_OUTPUT, Host
 from netemu.stack.icmp import MAX_PATHS
+from netemu.stack.membership import MOST_SOURCES
 from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Datagrams, Stream, serve_datagrams, serve_stream
 from netemu.tcp.connection import Connection
-from netemu.wire import icmp, ipv4, ipv6
+from netemu.wire import icmp, igmp, ipv4, ipv6, mld
 from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import checksum
 from netemu.wire.ip import (
     ICMP,
     ICMPV6,
+    IGMP,
     TCP,
     UDP,
     IpPacket,
@@ -42,6 +44,7 @@ HOST4, OTHER4, HOST6 = "198.18.0.2", "198.18.0.7", "2001:2::2"
 MS, SECOND = 1_000_000, 1_000_000_000
 ECHO, SINK, TALKER, DEAF, BOUND, GROUP = 7, 9, 19, 81, 82, 83
 BACKLOG = 32
+GROUPS = {4: ("239.1.1.1", "239.1.1.2", "224.0.0.251"), 6: ("ff05::1", "ff02::fb", "ff0e::3")}
 TARGETS = (ECHO, SINK, TALKER, DEAF, BOUND, GROUP, 99)
 
 
@@ -314,6 +317,24 @@ class Violation(AssertionError):
     """Something that must not happen; the text says how to see it again."""
 
 
+def query(random: Random) -> bytes:
+    """What a multicast router asks, in any version; or another member's report."""
+    version = random.choice((4, 6))
+    group = parse_address(random.choice(("0.0.0.0" if version == 4 else "::", *GROUPS[version])))
+    sources = random.randrange(4) if any(group) else 0
+    more = bytes((2, random.choice((0, 125, 255)), 0, sources)) + group * sources if random.random() < 0.5 else b""
+    if version == 4:
+        kind = random.choice((igmp.QUERY, igmp.QUERY, igmp.QUERY, igmp.V1_REPORT, igmp.V2_REPORT))
+        message = igmp.emit(kind, group, more, random.choice((0, 1, 10, 100, 255)))
+        dst = group if any(group) else igmp.ALL_SYSTEMS
+        alert = ipv4.ROUTER_ALERT
+        return ipv4.header_with_options(parse_address(PEER4), dst, IGMP, len(message), alert, ttl=1) + message
+    src, dst = parse_address("fe80::1"), group if any(group) else mld.ALL_NODES
+    kind, delay = random.choice((mld.QUERY, mld.QUERY, mld.V1_REPORT)), random.choice((0, 1000, 0xFFFF))
+    message = ipv6.hop_by_hop(ICMPV6, ipv6.ROUTER_ALERT) + icmp.emit(src, dst, kind, 0, delay << 16, group + more)
+    return ipv6.header(src, dst, ipv6.HOP_BY_HOP, len(message), ttl=1) + message
+
+
 class World:
     """A host under fire and its honest peer."""
 
@@ -333,7 +354,7 @@ class World:
         self.from_host: deque[bytes] = deque(maxlen=100)
         self.open: list[StreamSocket] = []
         self._serve()
-        for _ in range(40):
+        for _ in range(60):
             self.live()
 
     def _serve(self) -> None:
@@ -358,6 +379,10 @@ class World:
         for level, option in ((so.IPPROTO_IP, so.IP_RECVERR), (so.IPPROTO_IP, so.IP_PKTINFO)):
             connected.setsockopt(level, option, 1)
         self.connected = connected
+        self.member, self.member6 = (
+            DatagramSocket(host, so.AF_INET, "member"),
+            DatagramSocket(host, so.AF_INET6, "member"),
+        )
         serve_stream(self.peer, EchoApp, ECHO, app="echo")
         serve_datagrams(self.peer, EchoDatagrams(), ECHO, app="echo")
 
@@ -366,7 +391,7 @@ class World:
     def live(self) -> None:
         """The peer, or the host itself, does something; then all packets are exchanged."""
         random = self.random
-        what = random.randrange(12)
+        what = random.randrange(14)
         if what < 3 and len(self.open) < 30:
             self._connect(self.peer, random.choice(((HOST4, so.AF_INET), (HOST6, so.AF_INET6))))
         elif what == 3 and len(self.open) < 30:
@@ -377,6 +402,10 @@ class World:
             self._end(self.open.pop(random.randrange(len(self.open))))
         elif what == 9:
             self._ping()
+        elif what == 11:
+            self._change_groups()
+        elif what == 12:
+            self.peer.queue(Packet(query(random)), False, None)
         elif what == 10:
             with suppress(OSError):
                 self.connected.send(b"d" * random.randrange(3000))
@@ -389,6 +418,25 @@ class World:
             socket.sendto(b"u" * random.choice((0, 9, 4000)), (address, random.choice(TARGETS)))
             socket.close()
         self.exchange()
+
+    def _change_groups(self) -> None:
+        """A socket of the host joins, leaves or blocks a source."""
+        random = self.random
+        group = parse_address(random.choice(GROUPS[4]))
+        with suppress(OSError):
+            match random.randrange(4):
+                case 0:
+                    self.member.setsockopt(so.IPPROTO_IP, so.IP_ADD_MEMBERSHIP, group + bytes(4))
+                case 1:
+                    self.member.setsockopt(so.IPPROTO_IP, so.IP_DROP_MEMBERSHIP, group + bytes(4))
+                case 2:
+                    option = random.choice((so.IP_BLOCK_SOURCE, so.IP_UNBLOCK_SOURCE, so.IP_ADD_SOURCE_MEMBERSHIP))
+                    source = bytes((192, 0, 2, random.randrange(3)))
+                    self.member.setsockopt(so.IPPROTO_IP, option, group + parse_address(HOST4) + source)
+                case 3:
+                    option = random.choice((so.IPV6_JOIN_GROUP, so.IPV6_LEAVE_GROUP))
+                    where = parse_address(random.choice(GROUPS[6])) + bytes(4)
+                    self.member6.setsockopt(so.IPPROTO_IPV6, option, where)
 
     def _connect(self, host: Host, to: tuple[str, int]) -> None:
         socket = StreamSocket(host, to[1], "client")
@@ -619,6 +667,13 @@ class World:
             "news": (len(host.news), 0),
             "timers": (len(host.tcp.timers), 3 * len(table.connections) + 200),
         }
+        for size, reporter in host.reporting.reporters.items():
+            asked = sum(len(answer.sources) for answer in reporter.answers.values())
+            held[f"groups of {size}"] = len(reporter.groups), len(GROUPS[4])
+            held[f"changes of {size}"] = len(reporter.changes), 2 * len(GROUPS[4])
+            held[f"answers of {size}"] = len(reporter.answers), len(GROUPS[4])
+            held[f"their timers of {size}"] = len(reporter._timers), 2 * len(GROUPS[4]) + 65
+            held[f"their sources of {size}"] = asked, MOST_SOURCES * len(GROUPS[4])
         for listener in {id(x): x for group in table.listeners.values() for x in group}.values():
             held[f"half-open of {listener.socket}"] = len(listener.half_open), listener.backlog + 1
             held[f"queue of {listener.socket}"] = len(listener.accepted), listener.backlog + 1

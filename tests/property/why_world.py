@@ -10,6 +10,8 @@ from itertools import count
 from random import Random
 from types import FunctionType, MethodType
 
+from fuzzer import query
+
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.host import Host
@@ -198,9 +200,11 @@ class World:
 
     def packet(self) -> Packet:
         random = self.random
-        kind = random.choices(("known", "tcp", "udp", "icmp", "junk"), (12, 4, 3, 2, 0.5))[0]
+        kind = random.choices(("known", "tcp", "udp", "icmp", "query", "junk"), (12, 4, 3, 2, 1, 0.5))[0]
         if kind == "known" and self.host.table.connections:
             return self._for_connection(random.choice(list(self.host.table.connections.values())))
+        if kind == "query":
+            return Packet(query(random))
         raw = {"udp": self._datagram, "icmp": self._message, "junk": self._junk}.get(kind, self._stranger)()
         if random.random() < 0.02:
             at = random.randrange(len(raw))
