@@ -354,7 +354,7 @@ class World:
         self.from_host: deque[bytes] = deque(maxlen=100)
         self.open: list[StreamSocket] = []
         self._serve()
-        for _ in range(60):
+        for _ in range(80):
             self.live()
 
     def _serve(self) -> None:
