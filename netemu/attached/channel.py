@@ -15,6 +15,8 @@ from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Welcom
 
 Answer = TypeVar("Answer")
 _ENDED = "the instance has ended"
+PATIENCE = 5.0
+"""Seconds for the first answer: an instance that is stopped is better told of than waited for."""
 
 
 class Channel:
@@ -33,8 +35,10 @@ class Channel:
         self._number = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
+            self._socket.settimeout(PATIENCE)
             self._socket.connect(os.fspath(self.path))
             self.welcome = self._ask(Welcome, "hello", VERSION, self.app)[0]
+            self._socket.settimeout(None)
         except OSError:
             self._socket.close()
             raise
@@ -61,6 +65,8 @@ class Channel:
             try:
                 socket.send_fds(self._socket, [payload], list(sent))
                 answer, descriptors, _, _ = socket.recv_fds(self._socket, LARGEST, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            except TimeoutError:
+                raise TimeoutError(errno.ETIMEDOUT, f"the instance does not answer within {PATIENCE:g} s") from None
             except OSError:
                 answer, descriptors = b"", []
         if not answer:
@@ -87,6 +93,9 @@ class Channel:
                 self._socket.send(msgspec.msgpack.encode([0, operation, *arguments]))
         except OSError:
             return
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()

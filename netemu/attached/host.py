@@ -156,6 +156,10 @@ class AttachedHost:
         finally:
             socket.socket = real  # type: ignore[misc]  # as it was
 
+    def fileno(self) -> int:
+        """A descriptor that hangs up once the instance has ended; it is not for reading."""
+        return self.channel.fileno()
+
     def close(self) -> None:
         """End the session. Sockets that are open stay so."""
         self.channel.close()

@@ -6,7 +6,7 @@ import errno
 import resource
 import socket
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -64,8 +64,13 @@ def forward(
         ends = f"{sides[0]} {shown(listener.getsockname())} to {sides[1]} {target}"
         print(f"forwarding {ends} as app {host.app}; ^C ends it", flush=True)
         loop = Loop()
+        loop.watch(host.fileno(), 0, lambda _: instance_ended())
         Forwarder(loop, listener, lambda: make(sides[1], target.family), target, sides[0] == "emulated", verbose)
         return loop.run()
+
+
+def instance_ended() -> NoReturn:
+    raise RuntimeFailure("the instance has ended")
 
 
 def parse(words: list[str]) -> tuple[tuple[str, str], Endpoint, Endpoint]:
@@ -128,7 +133,7 @@ class Forwarder:
             target = self._make()
         except OSError as error:
             if error.errno == errno.ENETDOWN:
-                raise RuntimeFailure("the instance has ended") from None
+                instance_ended()
             self._say(f"{name}: {text_of(error)}")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             client.close()

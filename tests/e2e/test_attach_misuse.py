@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -139,3 +141,13 @@ def test_patched_within_patched(host: AttachedHost) -> None:
     with pytest.raises(KeyError):
         fail()
     assert socket.socket is real
+
+
+def test_an_instance_that_is_stopped_is_told_of(instance: Emulated) -> None:
+    os.kill(instance.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError, match="the instance does not answer within 5 s"):
+            netemu.attach("patient", name=instance.name)
+    finally:
+        os.kill(instance.pid, signal.SIGCONT)
+    netemu.attach("patient", name=instance.name).close()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, MIB, Emulated, inside, pattern, until
+from netns import Namespace
 from verbs import ended, running, started
 
 import netemu
@@ -224,3 +225,11 @@ def test_how_it_ends_and_what_it_refuses(instance: Emulated) -> None:
             "netemu: 127.0.0.1:9002: address already in use; "
             "apps of one user share a port if all of them ask for it (--reuseport)\n",
         )
+
+
+@pytest.mark.parametrize("listen", ["8090", "kernel:8090"])
+def test_it_ends_when_the_instance_has(netns: Namespace, listen: str) -> None:
+    instance = Emulated(netns)
+    with running(instance, "forward", listen, "TO", "80") as process:
+        instance.end(signal.SIGKILL)
+        assert ended(process)[::2] == (1, "netemu: the instance has ended\n")

@@ -70,5 +70,8 @@ def hand_on() -> None:
 
 
 if "NETEMU_EXEC_SOCKET" in os.environ:
-    start()
+    try:
+        start()
+    except KeyboardInterrupt:
+        os._exit(130)  # as a shell has it; else Python says that it failed to import site
 hand_on()
