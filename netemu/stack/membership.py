@@ -60,18 +60,16 @@ class Change:
         else:
             self.modes, self.sources = times, {}
 
-    def told(self, group: bytes, now: Reception) -> Iterable[Record]:
+    def told(self, group: bytes, now: Reception) -> list[Record]:
         """The records of the next report, which is counted."""
         listed = self.sources
         self.sources = {source: times - 1 for source, times in listed.items() if times > 1}
         if self.modes:
             self.modes -= 1
-            yield Record(TO_EX if now.excludes else TO_IN, group, tuple(sorted(now.sources)))
-            return
-        for kind, wanted in ((ALLOW, True), (BLOCK, False)):
-            sources = tuple(sorted(source for source in listed if now.takes(source) is wanted))
-            if sources:
-                yield Record(kind, group, sources)
+            return [Record(TO_EX if now.excludes else TO_IN, group, tuple(sorted(now.sources)))]
+        wanted = tuple(sorted(source for source in listed if now.takes(source)))
+        unwanted = tuple(sorted(source for source in listed if not now.takes(source)))
+        return [Record(kind, group, sources) for kind, sources in ((ALLOW, wanted), (BLOCK, unwanted)) if sources]
 
 
 class Reporter:
@@ -316,6 +314,8 @@ class Reporting:
             return Drop.NEIGHBOUR_CHATTER if forged else reporter.heard(message.group)
         if not self._is_of_this_link(ip) or not _is_a_routers(message, ip, data):
             return Drop.BAD_QUERY
+        if is_multicast(ip.dst) and ip.dst not in ALL_HOSTS and ip.dst not in reporter.groups:
+            return Drop.NOT_JOINED
         reason = reporter.asked(message, self._host.now)
         self._set_due()
         return reason
@@ -340,16 +340,14 @@ _MLD = frozenset(bytes((kind,)) for kind in mld.TYPES)
 
 
 def _is_a_routers(query: Query, ip: IpPacket, data: Buffer) -> bool:
-    """RFC 3376 9.1, RFC 3810 6.2: with the router alert, which IGMPv1 did not have; to everybody, the group or us.
+    """With the router alert, which IGMPv1 did not have; IGMP's about all groups to no single one (RFC 3376 9.1, RFC 3810 6.2).
 
-    Linux asks neither for the alert nor for the destination in IGMP.
+    In IGMP Linux asks for neither.
     """
-    if is_multicast(ip.dst) and ip.dst not in (
-        (igmp.ALL_SYSTEMS, mld.ALL_NODES) if query.is_general else (query.group,)
-    ):
-        return False
     if ip.version == 6:
         return ipv6.has_router_alert(data)
+    if query.is_general and is_multicast(ip.dst) and ip.dst != igmp.ALL_SYSTEMS:
+        return False
     return query.version == 1 or ipv4.has_router_alert(data, ip.start)
 
 

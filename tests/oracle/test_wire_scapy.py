@@ -17,8 +17,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from scapy.contrib.igmp import IGMP
-from scapy.contrib.igmpv3 import IGMPv3mq, IGMPv3mr
+from scapy.layers.igmp import IGMP, IGMPv3_MQ, IGMPv3_MR
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -310,7 +309,7 @@ def asking() -> Iterator[Packet]:
     """Queries, by scapy."""
     for group, sources in (("0.0.0.0", []), ("239.1.1.3", []), ("239.1.1.3", ["192.0.2.9", "192.0.2.1"])):
         lower = IP(src=A4, dst="224.0.0.1" if group == "0.0.0.0" else group, ttl=1, options=[IPOption_Router_Alert()])
-        yield lower / IGMPv3mq(
+        yield lower / IGMPv3_MQ(
             type=0x11, mrcode=50, gaddr=group, qrv=2, qqic=125, srcaddrs=sources, numsrc=len(sources)
         )
     for group, sources in (("::", []), ("ff05::3", []), ("ff05::3", ["2001:db8::9", "2001:db8::1"])):
@@ -365,7 +364,7 @@ def rebuilt(raw: bytes) -> bytes:
         delete(layer, "chksum", "len")
     elif isinstance(layer, ICMP | IGMP):
         delete(layer, "chksum")
-    elif isinstance(layer, IGMPv3mr):
+    elif isinstance(layer, IGMPv3_MR):
         delete(layer, "chksum", "numgrp")
     else:
         assert "cksum" in layer.fields, layer
@@ -393,7 +392,7 @@ def kinds(packet: Packet) -> set[str]:
         found.add(f"{version} UDP")
     if ICMP in packet:
         found.add(f"4 ICMP {packet[ICMP].type}/{packet[ICMP].code}")
-    elif isinstance(packet.payload, IGMP | IGMPv3mr):
+    elif isinstance(packet.payload, IGMP | IGMPv3_MR):
         found.add(f"4 IGMP {packet.payload.type:#x}")
     elif IPv6ExtHdrHopByHop in packet:
         found.add(f"6 ICMP {packet.payload.payload.type}/0")
