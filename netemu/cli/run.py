@@ -63,7 +63,7 @@ def run(
       netemu run -- sh -c 'echo hello | nc -N 198.18.0.2 7; netemu ss -a'
       netemu run -- bash                                   # look around
     """
-    from netemu.cli.settings import Settings, build_config, read_file
+    from netemu.cli.settings import DEFAULT_NAME, Settings, build_config, read_file
 
     settings = Settings(
         name,
@@ -83,7 +83,7 @@ def run(
     )
     settings = settings.over(read_file(config)) if config else settings
     if settings.name is None:  # any number of them may run beside each other, each in its own namespace
-        settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or "netemu0"
+        settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or DEFAULT_NAME
     checked = build_config(settings)
     if not inside:
         enter_private_namespace()

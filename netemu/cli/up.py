@@ -113,7 +113,7 @@ def run_in_background(config: InstanceConfig, tell: int) -> int:
 
     def on_ready(status: Status) -> None:
         detach_from_terminal(status)
-        ends = f"`netemu down{'' if status.name == 'netemu0' else f' --name {status.name}'}` ends it"
+        ends = f"`netemu down{choice(status)}` ends it"
         says = f"{status.name} is up on {' and '.join(status.addresses)} (pid {status.pid}, log {log_path(status)}); {ends}"
         os.write(tell, says.encode())
         os.close(tell)
@@ -138,9 +138,16 @@ def log_path(status: Status) -> str:
     return os.path.join(status.directory, LOG) if status.directory else os.devnull
 
 
+def choice(status: Status) -> str:
+    """The option that names this instance, where it has not the default's name."""
+    from netemu.cli.settings import DEFAULT_NAME
+
+    return "" if status.name == DEFAULT_NAME else f" --name {status.name}"
+
+
 def welcome(status: Status) -> str:
     """What to type next, on one screen."""
-    name = "" if status.name == "netemu0" else f" --name {status.name}"
+    name = choice(status)
     rules = "" if status.flavour == "linux" else f", flavour {status.flavour}"
     lines = [
         f"netemu {status.version} is up on {status.tun}: {' and '.join(status.addresses)} (pid {status.pid}{rules}).",
