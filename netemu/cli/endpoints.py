@@ -98,11 +98,20 @@ def listen(
 
 def bind(sock: socket.socket, where: Endpoint, *, reuse_port: bool = False) -> None:
     if reuse_port:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share(sock)
     try:
         sock.bind(where)
     except OSError as error:
         raise _cannot_bind(where, error, reuse_port) from None
+
+
+def share(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        raise RuntimeFailure("--reuseport: there is no SO_REUSEPORT in this instance's flavour") from None
 
 
 def _cannot_bind(where: Endpoint, error: OSError, reuse_port: bool) -> RuntimeFailure:

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from attaching import client_of
-from emulated import ADDRESS4, ADDRESS6, Emulated, until
+from emulated import ADDRESS4, ADDRESS6, Emulated, emulated, until
+from netns import Namespace
 from verbs import ended, running, started
 
 pytestmark = pytest.mark.e2e
@@ -103,3 +104,9 @@ def test_a_port_that_is_taken(instance: Emulated) -> None:
             assert {nc(instance, 7006) for _ in range(12)} == {"a\n", "b\n"}
         time.sleep(0.1)
         assert {nc(instance, 7006) for _ in range(4)} == {"a\n"}
+
+
+def test_a_flavour_that_has_no_reuseport(netns: Namespace) -> None:
+    with emulated(netns, "--flavour", "windows") as instance:
+        status, _, err = ended(started(instance, "serve", "7007", "--reuseport", "--", "cat"))
+        assert (status, err) == (1, "netemu: --reuseport: there is no SO_REUSEPORT in this instance's flavour\n")
