@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import cast
 
 INTERRUPTED = 130
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def guarded(call: Callable[[], int]) -> int:
     """The exit status of ``call``. Its errors become one line on stderr; ^C, also while it imports, a shell's status of it."""
-    fill_standard_streams()
+    prepare_standard_streams()
     try:
         return told(call)
     except KeyboardInterrupt:
@@ -45,6 +46,8 @@ def told(call: Callable[[], int]) -> int:
         except OSError:
             hush()  # or Python tries once more at its end, and complains itself
         return complain(explain(error), 1)
+    except UnicodeEncodeError as error:  # of a word on the command line
+        return complain(f"{error.object!r} is no text in {error.encoding}", 2)
 
 
 def command(arguments: list[str]) -> int:
@@ -69,8 +72,9 @@ def command(arguments: list[str]) -> int:
         return complain(usage_line(error), 2)
 
 
-def fill_standard_streams() -> None:
-    """Where one of the three is closed, put /dev/null: the next socket would get its number, and what we print."""
+def prepare_standard_streams() -> None:
+    """Where one of the three is closed, put /dev/null: the next socket would get its number, and what we print. What a terminal
+    has no letters for (an app's name, say) is escaped."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
@@ -79,6 +83,8 @@ def fill_standard_streams() -> None:
                 os.close(null)
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, mode))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def complain(text: str, status: int) -> int:

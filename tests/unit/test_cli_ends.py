@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_closed_standard_streams_are_no_failure(tmp_path: Path, verb: str, close
 def test_a_full_disk_is_told_in_a_line(tmp_path: Path) -> None:
     done = netemu("binds >/dev/full", tmp_path)
     assert (done.returncode, done.stderr) == (1, "netemu: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_letters(encoding: str) -> None:
+    script = "import sys; from netemu.cli import guarded; sys.exit(guarded(lambda: print('w\\xf6rld \\u2026') or 0))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding) == "wörld …\n".encode(encoding, "backslashreplace").decode(encoding)
+
+
+def test_words_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def send() -> int:
+        return len("\udcff".encode())
+
+    assert guarded(send) == 2
+    assert capsys.readouterr().err == "netemu: '\\udcff' is no text in utf-8\n"
 
 
 def test_errors_of_what_is_guarded(capsys: pytest.CaptureFixture[str]) -> None:
