@@ -101,6 +101,7 @@ def run_detached(config: InstanceConfig) -> int:
             line = answer.read()
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
         raise
     if line:
         print(line)

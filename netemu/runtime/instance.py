@@ -37,6 +37,7 @@ from netemu.stack.why import why, why_sent
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 Command = Callable[[], Coroutine[object, object, None]]
 
 GRACE = 2.0
@@ -118,8 +119,9 @@ class Instance:
         driver = Driver(self.engine, self.tun, loop, self._device_failed)
         driver.start()
         driver.serve_beside(self._broker.fileno(), self._broker.serve)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, *ENDING):
             loop.add_signal_handler(number, self._on_signal, number, until is not None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         try:
             await self._server.start()
             self.directory.write_info(msgspec.json.encode(self.status()))
@@ -252,8 +254,14 @@ def _run_loop(main: Coroutine[object, object, int]) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    with asyncio.Runner(loop_factory=DeviceLoop) as runner:
-        return runner.run(main)
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, ENDING
+    )  # until ``serve`` listens to them: what is half made could not be undone
+    try:
+        with asyncio.Runner(loop_factory=DeviceLoop) as runner:
+            return runner.run(main)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 async def _run(argv: Sequence[str]) -> int:

@@ -41,6 +41,22 @@ def directory_of(host: Emulated) -> Path:
 # -- the end ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("detached", [[], ["-d"]], ids=["foreground", "detached"])
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.25, 0.3, 0.35])
+def test_ended_while_it_starts_it_leaves_nothing(netns: Namespace, seconds: float, detached: list[str]) -> None:
+    """Ended by SIGTERM in the foreground; by ^C where it is to go on in the background."""
+    with scratch() as directory:
+        process = netns.start("env", f"NETEMU_DIR={directory}", NETEMU, "up", "--name", unique_name(), *detached)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT if detached else signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+        assert err == ""
+        if detached and out:  # it was up already
+            netns.run("env", f"NETEMU_DIR={directory}", NETEMU, "down")
+        assert list(directory.iterdir()) == []
+        assert devices(netns) == ["lo"]
+
+
 @pytest.mark.parametrize("how", ["down", "SIGINT", "SIGTERM", "SIGHUP"])
 def test_the_end(netns: Namespace, how: str) -> None:
     """Connections hear of it; device, directory and socket are gone."""
