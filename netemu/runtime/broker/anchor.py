@@ -78,6 +78,14 @@ class Anchor:
         """The app's descriptor is closed for good."""
         raise NotImplementedError
 
+    def see_hang_up(self) -> None:
+        """If the app's descriptor is closed, do now what the event would bring about soon."""
+        poll = select.poll()
+        if not self.app_gone:
+            poll.register(self.end, 0)
+            for _, events in poll.poll(0):
+                self.ready(events)
+
     def belong_to(self, pid: int, program: str) -> None:
         self.pid = self.sock.pid = pid
         self.sock.program = program
@@ -109,5 +117,9 @@ def is_hung_up(end: socket.socket) -> bool:
 
 
 def is_taken(end: socket.socket) -> bool:
-    """The other end has read all that we wrote."""
-    return not _INT.unpack(fcntl.ioctl(end, _SIOCOUTQ, bytes(4)))[0]
+    """The other end has read all that we wrote.
+
+    A message is charged with some hundred bytes; the kernel gives back all but one before it tells of the event that brings
+    us here, and that one when it likes (sock_wfree).
+    """
+    return int(_INT.unpack(fcntl.ioctl(end, _SIOCOUTQ, bytes(4)))[0]) <= 1
