@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Welcome
+from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Welcome, descriptors_in
 
 Answer = TypeVar("Answer")
 _ENDED = "the instance has ended"
@@ -64,7 +64,7 @@ class Channel:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             try:
                 socket.send_fds(self._socket, [payload], list(sent))
-                answer, descriptors, _, _ = socket.recv_fds(self._socket, LARGEST, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                answer, descriptors = receive_with_descriptors(self._socket)
             except TimeoutError:
                 raise TimeoutError(errno.ETIMEDOUT, f"the instance does not answer within {PATIENCE:g} s") from None
             except OSError:
@@ -99,6 +99,13 @@ class Channel:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def receive_with_descriptors(end: socket.socket) -> tuple[bytes, list[int]]:
+    """A message. Not by socket.recv_fds, which drops the flag: descriptors would be inherited by every child."""
+    space = socket.CMSG_SPACE(4 * DESCRIPTORS)
+    message, ancillary, _, _ = end.recvmsg(LARGEST, space, socket.MSG_CMSG_CLOEXEC)
+    return message, descriptors_in(ancillary)
 
 
 def refusal(code: int, words: str, descriptor: int) -> OSError:

@@ -89,18 +89,24 @@ class AttachedHost:
     def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, proto: int = 0) -> AttachedSocket:
         """A fresh TCP or UDP socket, as socket.socket makes one; SOCK_NONBLOCK and SOCK_CLOEXEC are understood."""
         kind = type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        if proto not in (0, socket.IPPROTO_UDP if kind == socket.SOCK_DGRAM else socket.IPPROTO_TCP):
-            raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
-        made, descriptor = self.channel.ask(Made, "socket", int(family), int(kind))
-        fresh = AttachedSocket(self.channel, made, descriptor)
+        fresh = AttachedSocket(self.channel, *self.make(int(family), int(kind), proto), proto)
         if type & socket.SOCK_NONBLOCK:
             fresh.setblocking(False)
         return fresh
 
+    def make(self, family: int, kind: int, proto: int) -> tuple[Made, int]:
+        """A fresh socket, and its descriptor."""
+        if proto not in (0, socket.IPPROTO_UDP if kind == socket.SOCK_DGRAM else socket.IPPROTO_TCP):
+            raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+        return self.channel.ask(Made, "socket", family, kind)
+
+    def look_at(self, descriptor: int) -> Made:
+        """What is behind a descriptor. ENOTSOCK: no socket of this instance."""
+        return self.channel.show(Made, "adopt", descriptor)
+
     def fromfd(self, descriptor: int) -> AttachedSocket:
         """The socket behind a descriptor that was passed on; a duplicate of it."""
-        made = self.channel.show(Made, "adopt", descriptor)
-        return AttachedSocket(self.channel, made, os.dup(descriptor))
+        return AttachedSocket(self.channel, self.look_at(descriptor), os.dup(descriptor))
 
     def create_connection(
         self, address: Address, timeout: float | None = None, source_address: Address | None = None
@@ -145,7 +151,7 @@ class AttachedHost:
     def patched(self) -> Iterator[None]:
         """Meanwhile socket.socket makes sockets of this host, so that programs that know nothing of netemu use it too.
 
-        Only TCP and UDP over IPv4 and IPv6; all others, and what is made from a descriptor, stay the kernel's.
+        Only TCP and UDP over IPv4 and IPv6, and what is made from a descriptor of the host; all others stay the kernel's.
         """
         from netemu.attached.patch import patched_class
 

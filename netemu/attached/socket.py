@@ -6,35 +6,38 @@ socket. Names, options, bind, listen and connect are calls to the host, some 0.1
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import operator
 import os
 import select
 import socket
 import struct
 import time
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
+from netemu.attached.arguments import Address, bytecode, checked, whole
 from netemu.attached.channel import Channel
-from netemu.runtime.broker.protocol import LARGEST, Accepted, Arrived, Made, Poke, Queued
+from netemu.attached.data import DataSocket
+from netemu.runtime.broker.protocol import Accepted, Made
 from netemu.stack import constants as so
 
-Address = tuple[str, int]
-_FPROG = struct.Struct("H6xQ")  # linux/filter.h
-_LEAST_POINTER = 1 << 40
-"""No 64-bit process has its memory below; as two instructions it would return an index that no group has."""
 _ANCILLARY = socket.CMSG_SPACE(4)
+_LINGER_STEP = 0.002
+_LINGER = struct.Struct("ii")
 
 
-class AttachedSocket(socket.socket):
+class AttachedSocket(DataSocket):
     """As socket.socket; made by AttachedHost.socket, accept or fromfd."""
 
-    def __init__(self, channel: Channel, made: Made, descriptor: int) -> None:
-        super().__init__(made.family, made.kind, 0, fileno=descriptor)
+    def __init__(self, channel: Channel, made: Made, descriptor: int, proto: int = 0) -> None:
+        """``proto``: what to show for it; asyncio sets TCP_NODELAY only where this says TCP."""
+        super().__init__(made.family, made.kind, proto, fileno=descriptor)
         self._channel = channel
         self._id = made.id
+        self._linger = 0
+        """Seconds that close waits for the peer."""
         self._learn(made)
 
     def _learn(self, made: Made) -> None:
@@ -43,8 +46,11 @@ class AttachedSocket(socket.socket):
         self._peer = made.peer
 
     def __repr__(self) -> str:
-        state = self._state if self.fileno() >= 0 else "closed"
-        return f"<netemu socket s{self._id} {state} {self._local}{f' {self._peer}' if self._peer else ''}>"
+        if self.fileno() < 0:
+            return f"<netemu socket s{self._id} closed {self._local}>"
+        names = f"laddr={self._shown(self._local)}" + (f", raddr={self._shown(self._peer)}" if self._peer else "")
+        what = f"family={self.family!s}, type={self.type!s}, proto={self.proto}"
+        return f"<netemu socket s{self._id} fd={self.fileno()}, {what}, {self._state}, {names}>"
 
     # -- names and states: the host's business ----------------------------------------------------------------------------------
 
@@ -75,16 +81,16 @@ class AttachedSocket(socket.socket):
 
     def bind(self, address: Any) -> None:
         self._check_open()
-        self._ask("bind", *_checked(address))
+        self._ask("bind", *checked(address, self.family))
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
-        self._ask("listen", _int(backlog))
+        self._ask("listen", max(whole(backlog), 0))
 
     def connect(self, address: Any) -> None:
         """As socket.connect: blocking, within the timeout, or EINPROGRESS."""
         self._check_open()
-        where = _checked(address)
+        where = checked(address, self.family)
         if self._state == "connecting":
             self._ask("finish")
             return
@@ -122,7 +128,7 @@ class AttachedSocket(socket.socket):
         self._check_open()
         if self._state != "listening":
             raise OSError(errno.EINVAL, "the socket does not listen")
-        message, ancillary, _, _ = super().recvmsg(LARGEST, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        message, ancillary = self._accepted(_ANCILLARY)
         if not message:
             raise OSError(errno.ENETDOWN, "the instance has ended, or somebody shut the listener down")
         accepted = msgspec.msgpack.decode(message, type=Accepted)
@@ -132,7 +138,8 @@ class AttachedSocket(socket.socket):
         if accepted.pid != os.getpid():
             self._channel.tell("claim", accepted.id)
         made = Made(accepted.id, self.family, socket.SOCK_STREAM, accepted.state, accepted.local, accepted.peer)
-        child = AttachedSocket(self._channel, made, descriptor)
+        child = AttachedSocket(self._channel, made, descriptor, self.proto)
+        child._linger = self._linger
         if socket.getdefaulttimeout() is None and self.gettimeout():
             child.setblocking(True)  # as socket.accept
         return child, self._shown(accepted.peer)
@@ -161,7 +168,10 @@ class AttachedSocket(socket.socket):
             value = bytes(optlen or 0) if value is None else bytes(value)
             if (level, option) == (socket.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF):
                 value = bytecode(value)
-        self._channel.ask(type(None), "setsockopt", self._id, _int(level), _int(option), value)
+        self._channel.ask(type(None), "setsockopt", self._id, whole(level), whole(option), value)
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER) and not isinstance(value, int):
+            on, seconds = _LINGER.unpack_from(value)
+            self._linger = seconds if on else 0
 
     def set_selector(self, what: str | bytes) -> None:
         """Who of this socket's SO_REUSEPORT group gets a connection or datagram: 'hash' (as ever), 'cpu', 'round-robin', or
@@ -173,7 +183,8 @@ class AttachedSocket(socket.socket):
         self._check_open()
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return self._pending_error()
-        return self._channel.ask(int | bytes, "getsockopt", self._id, _int(level), _int(option), _int(buflen))[0]  # type: ignore[arg-type]
+        asked = whole(level), whole(option), whole(buflen)
+        return self._channel.ask(int | bytes, "getsockopt", self._id, *asked)[0]  # type: ignore[arg-type]
 
     def _pending_error(self) -> int:
         """SO_ERROR: how connect went, or what ended the connection; read once."""
@@ -198,126 +209,6 @@ class AttachedSocket(socket.socket):
         else:
             self._ask("shutdown", int(how))
 
-    # -- data: the kernel's business, but for the words of an error -------------------------------------------------------------
-
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().recv(bufsize, flags)
-            except ConnectionResetError as problem:
-                raise self._what_ended(problem) from None
-        return self.recvmsg(bufsize, 0, flags)[0]
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().recv_into(buffer, nbytes, flags)
-            except ConnectionResetError as problem:
-                raise self._what_ended(problem) from None
-        return self.recvfrom_into(buffer, nbytes, flags)[0]
-
-    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
-        if self._state == "connected" or self._is_stream():
-            return self.recv(bufsize, flags), None
-        data, _, _, address = self.recvmsg(bufsize, 0, flags)
-        return data, address
-
-    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        if self._state == "connected" or self._is_stream():
-            return self.recv_into(buffer, nbytes, flags), None
-        view = memoryview(buffer).cast("B")
-        data, address = self.recvfrom(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data), address
-
-    def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> tuple[int, list[Any], int, Any]:
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
-        data, ancillary, flags, address = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
-        left = memoryview(data)
-        for view in views:
-            piece = left[: len(view)]
-            view[: len(piece)] = piece
-            left = left[len(piece) :]
-        return len(data), ancillary, flags, address
-
-    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().recvmsg(bufsize, ancbufsize, flags)
-            except ConnectionResetError as problem:
-                raise self._what_ended(problem) from None
-        if self._state != "datagram":
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        return self._receive(bufsize, ancbufsize, flags)
-
-    def _receive(self, bufsize: int, ancbufsize: int, flags: int) -> tuple[bytes, list[Any], int, Any]:
-        """One datagram, or with MSG_ERRQUEUE one that failed, and why."""
-        if flags & socket.MSG_ERRQUEUE:
-            queued = self._channel.ask(Queued, "error_queue", self._id, bufsize, ancbufsize)[0]
-            return queued.data, queued.ancillary, queued.flags, self._shown(queued.address)
-        while True:
-            message = super().recv(LARGEST, flags & (socket.MSG_PEEK | socket.MSG_DONTWAIT))
-            if not message:
-                raise OSError(errno.ENETDOWN, "the instance has ended")
-            found = msgspec.msgpack.decode(message, type=Arrived | Poke)
-            if isinstance(found, Arrived):
-                break
-            if flags & socket.MSG_PEEK:
-                super().recv(LARGEST)
-            number = self._pending_error()
-            if number:
-                raise OSError(number, os.strerror(number))
-        data = found.data[:bufsize]
-        cut = socket.MSG_TRUNC if len(data) < len(found.data) else 0
-        return data, found.ancillary if ancbufsize else [], found.flags | cut, self._shown(found.address)
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().send(data, flags)
-            except BrokenPipeError as problem:
-                raise self._what_ended(problem) from None
-        if self._state == "datagram":
-            return self._send(data, [], flags, None)
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().sendall(data, flags)
-            except BrokenPipeError as problem:
-                raise self._what_ended(problem) from None
-        self.send(data, flags)
-        return None
-
-    def sendto(self, data: Any, *rest: Any) -> int:
-        if not 1 <= len(rest) <= 2:
-            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(rest) + 1} given)")
-        flags, address = (0, rest[0]) if len(rest) == 1 else (rest[0], rest[1])
-        self._check_open()
-        if self._state == "datagram":
-            return self._send(data, [], flags, _checked(address))
-        return self.send(data, flags)
-
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        if not self._is_stream():
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        return super().sendfile(file, offset, count)
-
-    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
-        if self._state == "connected" or self._is_stream():
-            try:
-                return super().sendmsg(buffers, ancdata, flags)
-            except BrokenPipeError as problem:
-                raise self._what_ended(problem) from None
-        if self._state == "datagram":
-            wanted = [(level, kind, bytes(value)) for level, kind, value in ancdata]
-            return self._send(b"".join(buffers), wanted, flags, None if address is None else _checked(address))
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-    def _send(self, data: Any, ancillary: list[Any], flags: int, address: Address | None) -> int:
-        return self._channel.ask(int, "sendmsg", self._id, bytes(data), ancillary, flags, address)[0]
-
     def _is_stream(self) -> bool:
         """Is the descriptor a connection's? One that is being made: it may be by now."""
         self._check_open()
@@ -328,24 +219,30 @@ class AttachedSocket(socket.socket):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
         return self._state == "connected"
 
-    def _what_ended(self, problem: OSError) -> OSError:
-        """The connection's own errno: for the kernel every end but a good one is a reset of the descriptor."""
-        number = self._pending_error()
-        return OSError(number, os.strerror(number)) if number else problem
-
     # -- the end, and copies ----------------------------------------------------------------------------------------------------
 
     def _real_close(self, *rest: Any) -> None:
         """Where close() ends once all that makefile() made is closed too."""
-        if self._state == "connected":
+        is_connected = self._state == "connected" and self.fileno() >= 0  # it may have been detached
+        if is_connected:
             self._channel.tell("close", self._id)
         super()._real_close(*rest)  # type: ignore[misc]  # typeshed hides it
+        if is_connected and self._linger > 0:
+            self._wait_until_sent()
 
-    def dup(self) -> Self:
+    def _wait_until_sent(self) -> None:
+        """SO_LINGER: close returns when the peer has acknowledged everything, or after that many seconds."""
+        end = time.monotonic() + self._linger
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end and self._channel.ask(bool, "lingers", self._id)[0]:
+                time.sleep(_LINGER_STEP)
+
+    def dup(self) -> AttachedSocket:
         self._check_open()
         made, _ = self._channel.ask(Made, "look", self._id)
-        copy = type(self)(self._channel, made, os.dup(self.fileno()))
+        copy = AttachedSocket(self._channel, made, os.dup(self.fileno()), self.proto)
         copy.settimeout(self.gettimeout())
+        copy._linger = self._linger
         return copy
 
     def __reduce__(self) -> Any:
@@ -353,28 +250,6 @@ class AttachedSocket(socket.socket):
         from multiprocessing import reduction
 
         return _rebuild, (reduction.DupFd(self.fileno()), os.fspath(self._channel.path), self._channel.app)
-
-
-def bytecode(value: bytes) -> bytes:
-    """The instructions themselves, where ``value`` is the kernel's struct sock_fprog: their number, and a pointer to them."""
-    if len(value) != _FPROG.size:
-        return value
-    count, pointer = _FPROG.unpack(value)
-    if value[2:8] != bytes(6) or pointer < _LEAST_POINTER:
-        return value  # two instructions
-    try:
-        with open("/proc/self/mem", "rb", buffering=0) as memory:
-            return os.pread(memory.fileno(), 8 * count, pointer)
-    except (OSError, OverflowError):
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
-
-
-def _int(value: Any) -> int:
-    """What C takes for an int; TypeError and OverflowError as socket.socket raises them."""
-    number = operator.index(value)
-    if not -(1 << 31) <= number < 1 << 31:
-        raise OverflowError("Python int too large to convert to C int")
-    return number
 
 
 def _rebuild(copied: Any, path: str, app: str) -> AttachedSocket:
@@ -387,19 +262,3 @@ def _rebuild(copied: Any, path: str, app: str) -> AttachedSocket:
         return attach_at(Path(path), app).fromfd(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _checked(address: Any) -> Address:
-    """(address, port) of what socket.connect and bind take; TypeError and OverflowError as they raise."""
-    if not isinstance(address, tuple) or len(address) < 2 or not isinstance(address[0], str):
-        raise TypeError(f"address must be a tuple (host, port), not {address!r}")
-    host, port = address[0], address[1]
-    if not isinstance(port, int):
-        raise TypeError("port must be an int")
-    if not 0 <= port <= 65535:
-        raise OverflowError("port must be 0-65535.")
-    if host == "localhost":
-        host = "127.0.0.1"
-    elif host == "<broadcast>":
-        host = "255.255.255.255"
-    return host, port

@@ -112,6 +112,7 @@ OPTIONS: dict[tuple[int, int], Option] = {
     (so.SOL_SOCKET, so.SO_ERROR): Option(_read_error, None),
     (so.SOL_SOCKET, so.SO_ACCEPTCONN): Option(lambda socket: int(socket.listener is not None), None),
     (so.SOL_SOCKET, so.SO_KEEPALIVE): _flag("keepalive"),
+    (so.SOL_SOCKET, so.SO_OOBINLINE): _flag("oobinline"),
     (so.SOL_SOCKET, so.SO_LINGER): Option(_read_linger, _write_linger),
     (so.SOL_SOCKET, so.SO_RCVBUF): _buffer("rcvbuf", RCVBUF_MIN),
     (so.SOL_SOCKET, so.SO_SNDBUF): _buffer("sndbuf", SNDBUF_MIN),

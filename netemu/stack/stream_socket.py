@@ -39,6 +39,7 @@ class StreamSocket(Socket):
         "listener",
         "maxseg",
         "nodelay",
+        "oobinline",
         "own",
         "rcvbuf",
         "read_shut",
@@ -59,6 +60,8 @@ class StreamSocket(Socket):
         self.connected = False
         """connect has told of success, or accept made the socket: it stays so until close, whatever becomes of the connection."""
         self.nodelay = self.keepalive = self.read_shut = False
+        self.oobinline = False
+        """Remembered only: urgent data is always in line, as RFC 6093 section 4 would have it."""
         self.hold_synack: bool = False
         """Of a listener: its connections are handed out at their SYN."""
         self.linger = -1
@@ -376,6 +379,7 @@ class StreamSocket(Socket):
         self.connected = True
         if isinstance(parent, StreamSocket):
             self.nodelay, self.keepalive, self.linger = parent.nodelay, parent.keepalive, parent.linger
+            self.oobinline = parent.oobinline
             self.rcvbuf, self.sndbuf = parent.rcvbuf, parent.sndbuf
             self.maxseg, self.own = parent.maxseg, dict(parent.own)
 

@@ -78,14 +78,6 @@ class Anchor:
         """The app's descriptor is closed for good."""
         raise NotImplementedError
 
-    def see_hang_up(self) -> None:
-        """If the app's descriptor is closed, do now what the event would bring about soon."""
-        poll = select.poll()
-        if not self.app_gone:
-            poll.register(self.end, 0)
-            for _, events in poll.poll(0):
-                self.ready(events)
-
     def belong_to(self, pid: int, program: str) -> None:
         self.pid = self.sock.pid = pid
         self.sock.program = program

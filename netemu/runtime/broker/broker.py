@@ -15,7 +15,11 @@ from typing import Protocol
 from netemu.runtime.broker.anchor import EDGES, Anchor
 from netemu.runtime.broker.protocol import SOCKET
 from netemu.runtime.broker.session import Session
+from netemu.runtime.broker.stream import StreamAnchor
 from netemu.stack.host import Host
+from netemu.stack.stream_socket import StreamSocket
+from netemu.tcp.connection import Connection
+from netemu.tcp.state import State
 
 EVENTS = 128
 """Taken from the kernel at once, before the stack gets its turn."""
@@ -25,6 +29,8 @@ ERRORS_KEPT = 4096
 SESSIONS_PER_USER = 1024
 SOCKETS_PER_APP = 4096
 """An app that asks for more gets EMFILE; connections for it wait in the accept queue."""
+SENT = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
+"""The peer has acknowledged everything, the FIN too; or nobody waits for that any more."""
 _PF_EXITING = 0x4  # linux/sched.h
 SPARE_DESCRIPTORS = 64
 """Kept for what the instance itself opens."""
@@ -66,6 +72,7 @@ class Broker:
         self._per_app: Counter[tuple[int, str]] = Counter()
         self.sessions: set[Session] = set()
         self._departed: dict[int, int] = {}
+        self._lingering: dict[int, Connection] = {}
         self._errors: OrderedDict[int, int] = OrderedDict()
         self._most = raise_descriptor_limit() - SPARE_DESCRIPTORS
         self._listener = self._listen(shared)
@@ -197,9 +204,21 @@ class Broker:
 
     def close(self, anchor: Anchor) -> None:
         """Nobody holds the descriptor any more: neither pair nor socket is needed."""
-        if anchor.sock.id in self.anchors:
-            anchor.detach()
-            anchor.sock.close()
+        sock = anchor.sock
+        if sock.id not in self.anchors:
+            return
+        if isinstance(sock, StreamSocket) and sock.linger > 0 and sock.connection is not None:
+            self._lingering = {number: c for number, c in self._lingering.items() if c.state not in SENT}
+            self._lingering[sock.id] = sock.connection
+        anchor.detach()
+        sock.close()
+
+    def lingers(self, number: int) -> bool:
+        """Has the peer of a connection with SO_LINGER yet to acknowledge what was sent before it was closed?"""
+        anchor, c = self.anchors.get(number), self._lingering.get(number)
+        if isinstance(anchor, StreamAnchor):
+            return anchor.is_closing
+        return c is not None and c.state not in SENT
 
     def is_dying(self, pid: int) -> bool:
         """Do descriptors of this process close because it ends? While it closes them the kernel says so; then it is gone."""

@@ -8,6 +8,9 @@ on a UDP socket's descriptor     Arrived, or a Poke: 'ask for SO_ERROR'
 
 from __future__ import annotations
 
+import socket
+import struct
+
 import msgspec
 
 SOCKET = "attach.sock"
@@ -72,3 +75,12 @@ class Made(msgspec.Struct, array_like=True, frozen=True):
     """'fresh', 'connected', 'listening' or 'datagram'."""
     local: tuple[str, int]
     peer: tuple[str, int] | None = None
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """All descriptors that came with a message; they are ours to close."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.extend(struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4]))
+    return found

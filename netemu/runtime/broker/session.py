@@ -19,7 +19,7 @@ import msgspec
 
 from netemu.runtime.broker.anchor import Anchor
 from netemu.runtime.broker.mailbox import DatagramAnchor, ListenerAnchor
-from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Made, Welcome
+from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Made, Welcome, descriptors_in
 from netemu.runtime.broker.stream import StreamAnchor
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
@@ -291,6 +291,10 @@ class Session:
         with contextlib.suppress(OSError):
             self._anchor(number).deliberate = True
 
+    def lingers(self, number: int) -> bool:
+        """Is there something of a closed socket that the peer has not acknowledged?"""
+        return self._broker.lingers(number)
+
 
 OPERATIONS: dict[str, tuple[Callable[..., object], tuple[type | tuple[type, ...], ...]]] = {
     "hello": (Session.hello, (int, str)),
@@ -310,6 +314,7 @@ OPERATIONS: dict[str, tuple[Callable[..., object], tuple[type | tuple[type, ...]
     "sendmsg": (Session.sendmsg, (int, bytes, list, int, (list, type(None)))),
     "error_queue": (Session.error_queue, (int, int, int)),
     "close": (Session.close, (int,)),
+    "lingers": (Session.lingers, (int,)),
 }
 """Each with the types of its arguments: nothing else gets through."""
 
@@ -330,15 +335,6 @@ def _item(found: object) -> tuple[int, int, bytes]:
         case [int(level), int(kind), bytes(data)]:
             return level, kind, data
     raise error(errno.EINVAL, "ancillary data is (level, type, bytes)")
-
-
-def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    """All descriptors that came with a message; they are ours to close."""
-    found: list[int] = []
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.extend(struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4]))
-    return found
 
 
 def program_of(pid: int) -> str:

@@ -157,6 +157,11 @@ class StreamAnchor(Anchor):
         elif self._connection.state in CAN_SEND:
             self.sock.shutdown(socket.SHUT_WR)
 
+    @property
+    def is_closing(self) -> bool:
+        """The app has closed it, and not all that it wrote is taken."""
+        return self._hung_up
+
     # -- the end --------------------------------------------------------------------------------------------------------------
 
     def shut_both(self) -> None:
