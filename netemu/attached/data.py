@@ -27,6 +27,10 @@ class DataSocket(socket.socket):
     _channel: Channel
     _id: int
     _state: str
+    _is_over = False
+    """The connection was reset, and the user told."""
+    _is_read_shut = False
+    """Of a UDP socket: SHUT_RD."""
 
     def _is_stream(self) -> bool:
         """Is the descriptor a connection's?"""
@@ -43,6 +47,7 @@ class DataSocket(socket.socket):
     def _what_ended(self, problem: OSError) -> OSError:
         """The connection's own errno: for the kernel every end but a good one is a reset of the descriptor."""
         number = self._pending_error()
+        self._is_over |= bool(number) or isinstance(problem, ConnectionResetError)
         return OSError(number, os.strerror(number)) if number else problem
 
     def _accepted(self, room: int) -> tuple[bytes, list[Item]]:
@@ -118,6 +123,8 @@ class DataSocket(socket.socket):
             return queued.data, queued.ancillary, queued.flags, self._shown(queued.address)
         while True:
             message = super().recv(LARGEST, flags & _TO_KERNEL)
+            if not message and self._is_read_shut:
+                return b"", [], 0, None
             if not message:
                 raise OSError(errno.ENETDOWN, "the instance has ended")
             found = msgspec.msgpack.decode(message, type=Arrived | Poke)

@@ -25,6 +25,8 @@ from netemu.stack import constants as so
 
 _ANCILLARY = socket.CMSG_SPACE(4)
 _LINGER_STEP = 0.002
+_OWN = (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO, socket.SO_RCVLOWAT)
+"""Options of SOL_SOCKET that are for the descriptor, not for the host."""
 _LINGER = struct.Struct("ii")
 
 
@@ -38,6 +40,8 @@ class AttachedSocket(DataSocket):
         self._id = made.id
         self._linger = 0
         """Seconds that close waits for the peer."""
+        self._is_untold = False
+        """The connection is there, but connect has not said so: it will, once, instead of EISCONN."""
         self._learn(made)
 
     def _learn(self, made: Made) -> None:
@@ -71,8 +75,11 @@ class AttachedSocket(DataSocket):
         """Put ``descriptor`` in the place of ours, whose number stays."""
         if descriptor < 0:
             return
+        own = [(option, super(DataSocket, self).getsockopt(socket.SOL_SOCKET, option, 16)) for option in _OWN]
         os.dup2(descriptor, self.fileno(), os.get_inheritable(self.fileno()))
         os.close(descriptor)
+        for option, value in own:
+            super().setsockopt(socket.SOL_SOCKET, option, value)
         os.set_blocking(self.fileno(), self.gettimeout() is None)
 
     def _check_open(self) -> None:
@@ -93,6 +100,9 @@ class AttachedSocket(DataSocket):
         where = checked(address, self.family)
         if self._state == "connecting":
             self._ask("finish")
+            return
+        if self._is_untold:
+            self._is_untold = False
             return
         self._ask("connect", *where)
         if self._state != "connecting":
@@ -126,6 +136,8 @@ class AttachedSocket(DataSocket):
     def accept(self) -> tuple[AttachedSocket, Any]:
         """The next connection. Processes that share the descriptor each get different ones."""
         self._check_open()
+        if self._state == "datagram":
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         if self._state != "listening":
             raise OSError(errno.EINVAL, "the socket does not listen")
         message, ancillary = self._accepted(_ANCILLARY)
@@ -152,9 +164,9 @@ class AttachedSocket(DataSocket):
 
     def getpeername(self) -> Any:
         self._check_open()
-        if self._peer is None:
+        if self._peer is None and not self._is_over:
             self._ask("look")
-        if self._peer is None:
+        if self._peer is None or self._is_over:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._shown(self._peer)
 
@@ -166,8 +178,11 @@ class AttachedSocket(DataSocket):
         self._check_open()
         if not isinstance(value, int):
             value = bytes(optlen or 0) if value is None else bytes(value)
-            if (level, option) == (socket.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF):
-                value = bytecode(value)
+        if level == socket.SOL_SOCKET and option in _OWN:
+            super().setsockopt(level, option, value)
+            return
+        if isinstance(value, bytes) and (level, option) == (socket.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF):
+            value = bytecode(value)
         self._channel.ask(type(None), "setsockopt", self._id, whole(level), whole(option), value)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER) and not isinstance(value, int):
             on, seconds = _LINGER.unpack_from(value)
@@ -183,6 +198,8 @@ class AttachedSocket(DataSocket):
         self._check_open()
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return self._pending_error()
+        if level == socket.SOL_SOCKET and option in _OWN:
+            return super().getsockopt(level, option, buflen)
         asked = whole(level), whole(option), whole(buflen)
         return self._channel.ask(int | bytes, "getsockopt", self._id, *asked)[0]  # type: ignore[arg-type]
 
@@ -193,6 +210,7 @@ class AttachedSocket(DataSocket):
                 self._ask("finish")
             except OSError as problem:
                 return 0 if problem.errno == errno.EALREADY else problem.errno or errno.EIO
+            self._is_untold = True
             return 0
         ended = super().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self._state == "connected" else 0
         try:
@@ -202,12 +220,17 @@ class AttachedSocket(DataSocket):
 
     def shutdown(self, how: int) -> None:
         self._check_open()
+        if self._is_over:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         if self._state == "connected":
             if how == socket.SHUT_RDWR:
                 self._channel.tell("shutdown", self._id, how)
             super().shutdown(how)
         else:
             self._ask("shutdown", int(how))
+            if self._state == "datagram" and how != socket.SHUT_WR:
+                super().shutdown(socket.SHUT_RD)  # who waits for a datagram, or will, gets an empty one
+                self._is_read_shut = True
 
     def _is_stream(self) -> bool:
         """Is the descriptor a connection's? One that is being made: it may be by now."""
