@@ -217,6 +217,22 @@ def test_subclasses_and_descriptors_under_the_patch(host: AttachedHost) -> None:
             assert plain.family == left.family == socket.AF_UNIX
 
 
+def test_urgent_data_is_data(instance: Emulated, host: AttachedHost) -> None:
+    """MSG_OOB: in line at the peer, whoever that is, and no trouble for the instance."""
+    client, ours = pair(instance, host)
+    client.settimeout(10)
+    ours.sendall(b"before")
+    for byte in b"one", b"x", b"y":
+        assert ours.send(byte, socket.MSG_OOB) == len(byte)
+    ours.sendall(b"after")
+    ours.shutdown(socket.SHUT_WR)
+    with client.makefile("rb") as file:
+        assert file.read() == b"beforeonexyafter"
+    ours.close()
+    client.close()
+    host.socket().close()
+
+
 def test_linger_waits_for_the_peer(instance: Emulated, host: AttachedHost) -> None:
     """close() with SO_LINGER returns once all is acknowledged, or when its time is over."""
     for reads in (True, False):

@@ -40,6 +40,9 @@ class StreamAnchor(Anchor):
         """Bytes at the front of our queue that are no data; one of them once the connection is there."""
         self._half_closed = self._hung_up = self._is_reset = self._paused = self._eof_told = self._shut_both = False
         super().__init__(broker, sock, socket.SOCK_STREAM)
+        self.end.setsockopt(
+            socket.SOL_SOCKET, socket.SO_OOBINLINE, 1
+        )  # MSG_OOB is data like all other (RFC 6093 section 4)
         sock.on_event = self.on_event
 
     def prepare(self, other: socket.socket) -> None:
@@ -124,7 +127,10 @@ class StreamAnchor(Anchor):
         room = c.writable_bytes if c.state in CAN_SEND else 0
         size = min(available, room, AT_ONCE)
         if size > 0:
-            size = self._take(size)
+            try:
+                size = self._take(size)
+            except BlockingIOError:  # less is there than the kernel said
+                return
         elif available > 0 and c.state not in CAN_SEND:
             self._discard(available)
             available = size = 0
