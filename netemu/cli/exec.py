@@ -26,7 +26,7 @@ def exec(
     Its TCP and UDP sockets, and those of the Python programs that it starts, are sockets of the emulated host; the
     program itself stays as it is. That goes for sockets that Python's socket module makes: not for those of C libraries
     (uvloop, curl), nor for Python started with -I, -E or -S. On any other program it has no effect. Names are looked up
-    by this machine. TLS works over connections and in asyncio, but not on a listening socket that is itself wrapped.
+    by this machine. TLS works too, also on a listening socket that is wrapped.
     The exit status is the command's; 127 when it is not found, 126 when it cannot be run.
 
     \b
