@@ -17,6 +17,8 @@ import pytest
 
 from netemu.runtime.broker.broker import Broker
 from netemu.runtime.broker.protocol import VERSION, Accepted
+from netemu.runtime.broker.session import Session
+from netemu.runtime.broker.stream import StreamAnchor
 from netemu.runtime.engine import Engine
 from netemu.stack.host import Host
 from netemu.tcp.connection import Connection
@@ -280,3 +282,36 @@ def test_shut_both_is_heard_before_what_it_does(bench: Bench) -> None:
     client.close()
     listener.close()
     bench.turn()
+
+
+@pytest.mark.parametrize("where", ["_from_app", "_to_app"])
+def test_a_bug_of_ours_ends_one_socket_and_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    client, server = bench.pair(80)
+    others = bench.pair(81)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamAnchor, where, lambda anchor: 1 // 0)
+        client.sendall(b"x")
+        bench.turn()
+    assert bench.host.faults
+    assert all("ZeroDivisionError" in fault for fault in bench.host.faults)
+    bench.host.faults.clear()
+    bench.turn()
+    broken = client if where == "_from_app" else server
+    assert broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+    others[0].sendall(b"y")
+    bench.turn()
+    assert others[1].recv(9) == b"y"
+    for one in (client, server, *others):
+        one.close()
+    bench.turn()
+    assert not bench.broker.anchors
+
+
+def test_a_bug_of_ours_in_a_request_ends_one_session(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_serve", lambda *request: 1 // 0)
+        bench.session.send(b"x")
+        bench.turn()
+    assert "ZeroDivisionError" in bench.host.faults.pop()
+    assert bench.session.recv(9) == b""
+    assert not bench.broker.sessions

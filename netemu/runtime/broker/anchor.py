@@ -62,6 +62,7 @@ class Anchor:
         self.app_gone = False
         self.prepare(other)
         broker.watch(self)
+        sock.on_event = self._told
 
     def prepare(self, other: socket.socket) -> None:
         """Before the app's end leaves this process."""
@@ -70,9 +71,18 @@ class Anchor:
         """News (bits of epoll) from the app's side."""
         raise NotImplementedError
 
-    def on_event(self, sock: Socket, events: int) -> None:
+    def on_event(self, events: int) -> None:
         """News (bits of netemu.tcp.connection) from the stack's side."""
         raise NotImplementedError
+
+    def _told(self, sock: Socket, events: int) -> None:
+        if not self.app_gone:
+            self.broker.guarded(self, self.on_event, events)
+
+    def condemn(self) -> None:
+        """Something is wrong with this very socket: away with it."""
+        self.detach()
+        self.sock.close()
 
     def hung_up(self) -> None:
         """The app's descriptor is closed for good."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import select
@@ -34,6 +35,9 @@ SENT = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
 _PF_EXITING = 0x4  # linux/sched.h
 SPARE_DESCRIPTORS = 64
 """Kept for what the instance itself opens."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Clock(Protocol):
@@ -94,7 +98,12 @@ class Broker:
     def serve(self) -> None:
         """Do what the apps ask for and what their descriptors say."""
         for who, events in self._poll():
-            who.ready(events)
+            try:
+                who.ready(events)
+            except Exception as fault:
+                self._fault("a session", fault)
+                if isinstance(who, Session):
+                    self.depart(who)
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -106,7 +115,19 @@ class Broker:
         news, self._news = self._news, []
         for anchor, events in sorted(news, key=_rank):
             if not anchor.app_gone:
-                anchor.ready(events)
+                self.guarded(anchor, anchor.ready, events)
+
+    def guarded(self, anchor: Anchor, call: Callable[[int], None], events: int) -> None:
+        """A bug of ours ends this one socket: it is counted, logged, and fails any test."""
+        try:
+            call(events)
+        except Exception as fault:
+            self._fault(f"s{anchor.sock.id} of app {anchor.sock.app}", fault)
+            anchor.condemn()
+
+    def _fault(self, where: str, fault: Exception) -> None:
+        log.exception("broker: %s", where)
+        self.host.faults.append(f"{where}: {fault!r}")
 
     def _poll(self) -> list[tuple[Ready, int]]:
         """What is new: of anchors into ``_news`` (each edge comes but once), of the others as the result."""
@@ -160,7 +181,7 @@ class Broker:
         again, self._again = self._again, []
         for anchor in again:
             if not anchor.app_gone:
-                anchor.ready(0)
+                self.guarded(anchor, anchor.ready, 0)
 
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> None:
         self._clock.call_later(delay_ns, call)

@@ -41,9 +41,8 @@ class Mailbox(Anchor):
     def __init__(self, broker: Broker, sock: Socket) -> None:
         self._full = False
         super().__init__(broker, sock, socket.SOCK_SEQPACKET)
-        sock.on_event = self.on_event
 
-    def on_event(self, sock: Socket, events: int) -> None:
+    def on_event(self, events: int) -> None:
         if events & READABLE and not self._full:
             self.fill()
 
@@ -82,8 +81,8 @@ class Mailbox(Anchor):
             self.broker.call_later(RETRY_NS, self._retry)
 
     def _retry(self) -> None:
-        if not self._full and not self.app_gone:
-            self.fill()
+        if not self.app_gone:
+            self.broker.guarded(self, self.ready, 0)
 
     def hung_up(self) -> None:
         self.app_gone = True
@@ -126,7 +125,7 @@ class ListenerAnchor(Mailbox):
         anchor, self._offered = self._offered, None
         if anchor is not None:
             anchor.belong_to(self.pid, self.sock.program)  # until another who has it says who it is
-            anchor.on_event(anchor.sock, READABLE | anchor.has_ended * ENDED)
+            anchor.on_event(READABLE | anchor.has_ended * ENDED)
 
 
 class DatagramAnchor(Mailbox):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from netemu.reasons import Close, Reset
 from netemu.runtime.broker.anchor import Anchor, is_hung_up, waiting
-from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp import receiver
 from netemu.tcp.connection import CONNECTED, ENDED, READABLE, WRITABLE, Connection
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 512 << 10
 """Bytes taken from one app before the others get their turn. With 64 kB a download cost half as much time again."""
+SNDBUF = 1 << 20
+"""Of a connection whose app has not set SO_SNDBUF, bytes. Twice the host's: the app is woken less often. A download gained a
+third by it (14.5 to 19.5 Gbit/s)."""
 PIECES = 64
 """Received chunks handed to the kernel in one call."""
 _HANGUP = select.EPOLLHUP | select.EPOLLERR
@@ -43,7 +45,8 @@ class StreamAnchor(Anchor):
         self.end.setsockopt(
             socket.SOL_SOCKET, socket.SO_OOBINLINE, 1
         )  # MSG_OOB is data like all other (RFC 6093 section 4)
-        sock.on_event = self.on_event
+        if not sock.sndbuf:
+            self._connection.sndbuf = SNDBUF
 
     def prepare(self, other: socket.socket) -> None:
         """A connection's end is unwritable until the handshake is done: more than a quarter of its buffer is full."""
@@ -61,7 +64,7 @@ class StreamAnchor(Anchor):
 
     # -- from the stack -------------------------------------------------------------------------------------------------------
 
-    def on_event(self, sock: Socket, events: int) -> None:
+    def on_event(self, events: int) -> None:
         if self._fill > 1:
             if events & CONNECTED:
                 self.opened()
@@ -215,6 +218,11 @@ class StreamAnchor(Anchor):
         elif not self._eof_told:
             self._eof_told = True
             self.end.shutdown(socket.SHUT_WR)
+
+    def condemn(self) -> None:
+        self._is_reset = True
+        self.detach()
+        self.sock.abort()
 
     def detach(self) -> None:
         """With a byte unread the app is told of a reset; else it reads what there is, and then the end."""
