@@ -14,6 +14,7 @@ import fcntl
 import os
 import select
 import socket
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ _SIOCINQ, _SIOCOUTQ = 0x541B, 0x5411  # linux/sockios.h
 _INT = Struct("i")
 
 
-class Anchor:
+class Anchor(ABC):
     """What all kinds have in common."""
 
     __slots__ = ("app_gone", "broker", "deliberate", "end", "inode", "other", "pid", "sock")
@@ -49,8 +50,6 @@ class Anchor:
         self.sock = sock
         self.end, other = socket.socketpair(socket.AF_UNIX, kind)
         self.end.setblocking(False)
-        for one in (self.end, other):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self.other: socket.socket | None = other
         """The app's end, until it is sent away: nobody can hang up before."""
         self.inode = os.fstat(other.fileno()).st_ino
@@ -66,14 +65,16 @@ class Anchor:
 
     def prepare(self, other: socket.socket) -> None:
         """Before the app's end leaves this process."""
+        for one in (self.end, other):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
 
+    @abstractmethod
     def ready(self, events: int) -> None:
         """News (bits of epoll) from the app's side."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_event(self, events: int) -> None:
         """News (bits of netemu.tcp.connection) from the stack's side."""
-        raise NotImplementedError
 
     def _told(self, sock: Socket, events: int) -> None:
         if not self.app_gone:
@@ -84,9 +85,9 @@ class Anchor:
         self.detach()
         self.sock.close()
 
+    @abstractmethod
     def hung_up(self) -> None:
         """The app's descriptor is closed for good."""
-        raise NotImplementedError
 
     def belong_to(self, pid: int, program: str) -> None:
         self.pid = self.sock.pid = pid

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,13 +60,13 @@ class Mailbox(Anchor):
             self._full = False
             self.taken()
 
+    @abstractmethod
     def fill(self) -> None:
         """Put the next message in, if there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def taken(self) -> None:
         """The message that was in has been read."""
-        raise NotImplementedError
 
     def put(self, message: msgspec.Struct, descriptor: socket.socket | None = None) -> None:
         payload = msgspec.msgpack.encode(message)

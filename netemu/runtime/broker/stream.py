@@ -50,6 +50,7 @@ class StreamAnchor(Anchor):
 
     def prepare(self, other: socket.socket) -> None:
         """A connection's end is unwritable until the handshake is done: more than a quarter of its buffer is full."""
+        super().prepare(other)
         if self._fill > 1:
             self._fill = other.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) * 5 // 16
         other.sendall(bytes(self._fill))
