@@ -14,6 +14,7 @@ import msgspec
 from netemu.runtime.broker.protocol import DESCRIPTORS, LARGEST, VERSION, Welcome, descriptors_in
 
 Answer = TypeVar("Answer")
+_ANSWER = tuple[int, int, str, msgspec.Raw]
 _ENDED = "the instance has ended"
 PATIENCE = 5.0
 """Seconds for the first answer: an instance that is stopped is better told of than waited for."""
@@ -64,18 +65,27 @@ class Channel:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             try:
                 socket.send_fds(self._socket, [payload], list(sent))
-                answer, descriptors = receive_with_descriptors(self._socket)
+                answer, descriptors = self._answer_to(self._number)
             except TimeoutError:
                 raise TimeoutError(errno.ETIMEDOUT, f"the instance does not answer within {PATIENCE:g} s") from None
             except OSError:
                 answer, descriptors = b"", []
         if not answer:
             raise OSError(errno.ENETDOWN, _ENDED)
-        _, code, words, result = msgspec.msgpack.decode(answer, type=tuple[int, int, str, msgspec.Raw])
+        _, code, words, result = msgspec.msgpack.decode(answer, type=_ANSWER)
         descriptor = descriptors[0] if descriptors else -1
         if code:
             raise refusal(code, words, descriptor)
         return msgspec.msgpack.decode(result, type=kind), descriptor
+
+    def _answer_to(self, number: int) -> tuple[bytes, list[int]]:
+        """Whoever asked before us may have been interrupted (^C) while he waited: his answer is nobody's now."""
+        while True:
+            answer, descriptors = receive_with_descriptors(self._socket)
+            if not answer or msgspec.msgpack.decode(answer, type=_ANSWER)[0] == number:
+                return answer, descriptors
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def show(self, kind: type[Answer], operation: str, descriptor: int) -> Answer:
         """Ask about a descriptor of ours. EBADF when it is none."""

@@ -15,6 +15,7 @@ import pytest
 from attaching import pair
 from emulated import Emulated
 
+from netemu.attached import channel
 from netemu.attached.host import AttachedHost
 
 pytestmark = pytest.mark.e2e
@@ -252,3 +253,23 @@ def test_linger_waits_for_the_peer(instance: Emulated, host: AttachedHost) -> No
         took = time.monotonic() - began
         assert took < 0.9 if reads else 0.9 < took < 5, took
         client.close()
+
+
+def test_a_call_that_was_interrupted_leaves_no_answer_behind(
+    instance: Emulated, host: AttachedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """^C while an answer is awaited: it comes later, and is not the next call's."""
+
+    def interrupted(end: socket.socket) -> tuple[bytes, list[int]]:
+        raise KeyboardInterrupt
+
+    with host.socket() as ours:
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patch:
+            patch.setattr(channel, "receive_with_descriptors", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                host.socket()
+        ours.bind(("", 0))
+        assert ours.getsockname()[0] == "0.0.0.0"
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+        assert len(os.listdir("/proc/self/fd")) == before
