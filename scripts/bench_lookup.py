@@ -83,7 +83,7 @@ class Table:
         """ns for the listener of a SYN."""
         ports = [chosen.choice(self.ports) for _ in range(ASKED)]
         asked = [(HERE, port, chosen.randbytes(12), "netemu0") for port in ports] * (REPEATS // ASKED)
-        find = self.host.table.find_listener
+        find = self.host.table.choose_listener
         begin = time.perf_counter_ns()
         for arguments in asked:
             find(*arguments)

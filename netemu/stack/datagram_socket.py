@@ -323,11 +323,6 @@ class DatagramSocket(Socket):
             raise error(errno.EAGAIN)
         return self._queue[0]
 
-    @property
-    def next_size(self) -> int:
-        """Bytes of the first datagram, what FIONREAD tells."""
-        return len(self._queue[0].data) if self._queue else 0
-
     # -- errors -----------------------------------------------------------------------------------------------------------
 
     def fail(self, number: int) -> None:

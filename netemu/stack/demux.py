@@ -8,7 +8,7 @@ source and destination port; 12 bytes for IPv4, 36 for IPv6.
 from __future__ import annotations
 
 from bisect import insort
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from netemu.reasons import Drop, Match
 from netemu.stack import constants as so
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from netemu.stack.flavours import Flavour
     from netemu.stack.listener import Listener
     from netemu.stack.sockets import Socket
-    from netemu.stack.stream_socket import StreamSocket
     from netemu.tcp.connection import Connection
     from netemu.tcp.timewait import TimeWait
 
@@ -76,15 +75,6 @@ class SocketTable:
 
     # -- TCP ----------------------------------------------------------------------------------------------------------
 
-    def find_listener(self, address: bytes, port: int, flow: bytes, device: str) -> tuple[Listener, Match] | None:
-        """The listener that a SYN to ``address``, arriving by ``device``, would go to; nothing is counted."""
-        found = self.choose_listener(address, port, flow, device, peek=True)
-        if found is None:
-            return None
-        listener = cast("StreamSocket", found[0].member).listener
-        assert listener is not None
-        return listener, found[1]
-
     def choose_listener(
         self,
         address: bytes,
@@ -95,7 +85,10 @@ class SocketTable:
         payload: int = 0,
         peek: bool = False,
     ) -> tuple[Choice, Match] | None:
-        """The same, and how it was chosen. ``data`` and ``payload``: as Group.choose has them, for a selector."""
+        """The listener that a SYN to ``address``, arriving by ``device``, goes to, and how it was chosen.
+
+        ``data`` and ``payload``: as Group.choose has them, for a selector. ``peek``: only a question, nothing is counted.
+        """
         for slot in probes(address, port, self._has_lb):
             for listener in self.listeners.get(slot, ()):
                 if hears(listener.socket, device):

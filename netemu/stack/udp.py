@@ -49,13 +49,10 @@ class Udp:
 
     def receive(self, ip: IpPacket, data: Buffer, checked: bool) -> Reason:
         """A UDP datagram in a valid IP packet for an address of this host."""
-        datagram = udp.parse(data, ip, checked)
-        unchecked = isinstance(datagram, Drop)
-        if isinstance(datagram, Drop):
-            without = udp.without_checksum(data, ip)
-            if without is None:
-                return datagram
-            datagram = without
+        parsed = _parsed(ip, data, checked)
+        if isinstance(parsed, Drop):
+            return parsed
+        datagram, unchecked = parsed
         device = self._host.device_of(ip.dst)
         flow = flow_key(ip.src, ip.dst, datagram.sport, datagram.dport)
         found = self.find(ip.dst, datagram.dport, flow, device, data, ip.start + udp.SIZE)
@@ -75,13 +72,10 @@ class Udp:
 
     def receive_for_many(self, ip: IpPacket, data: Buffer, checked: bool, device: str, local: bool) -> Reason:
         """One to a group that ``device`` lets in, or to a broadcast address there; ``local``: from this host."""
-        datagram = udp.parse(data, ip, checked)
-        unchecked = isinstance(datagram, Drop)
-        if isinstance(datagram, Drop):
-            without = udp.without_checksum(data, ip)
-            if without is None:
-                return datagram
-            datagram = without
+        parsed = _parsed(ip, data, checked)
+        if isinstance(parsed, Drop):
+            return parsed
+        datagram, unchecked = parsed
         reason: Reason = Drop.UDP_NOBODY
         for socket in self.takers(ip, datagram.sport, datagram.dport, device, local):
             if unchecked and not socket.no_check6:
@@ -262,6 +256,15 @@ class Udp:
         group.remove(socket)
         if not group:
             del self.connected[flow]
+
+
+def _parsed(ip: IpPacket, data: Buffer, checked: bool) -> tuple[udp.Datagram, bool] | Drop:
+    """A datagram, and whether it is one that only a socket with UDP_NO_CHECK6_RX takes."""
+    datagram = udp.parse(data, ip, checked)
+    if not isinstance(datagram, Drop):
+        return datagram, False
+    without = udp.without_checksum(data, ip)
+    return datagram if without is None else (without, True)
 
 
 def covers(socket: DatagramSocket, size: int) -> bool:
