@@ -61,7 +61,7 @@ class Emulated:
         self.welcome = self._wait_until_ready()
         self.pid = self.status()["pid"]
 
-    def _wait_until_ready(self, seconds: float = 15) -> str:
+    def _wait_until_ready(self, seconds: float = 60) -> str:
         assert self.process.stdout is not None
         text, deadline = "", time.monotonic() + seconds
         while READY not in text:
@@ -150,8 +150,8 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def until(met: Callable[[], T], seconds: float = 5, step: float = 0.05) -> T:
-    """Wait for something true; fails with the last answer."""
+def until(met: Callable[[], T], seconds: float = 30, step: float = 0.05) -> T:
+    """Wait for something true; fails with the last answer. The limit is for a machine that is slow and loaded."""
     deadline = time.monotonic() + seconds
     while not (answer := met()):
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds:g} s"
