@@ -104,6 +104,22 @@ class Drop(Reason):
     INVARIANT = "a bug in netemu: the connection was ended (see the log)"
 
 
+class LinkDrop(Reason):
+    """Why an emulated link did not carry a packet to its other end."""
+
+    LOSS = "lost at random"
+    LOSS_STATE = "lost: the four-state Markov model was in a state that loses"
+    LOSS_GEMODEL = "lost: the Gilbert-Elliott model was in its bad state, or lost in its good one"
+    QUEUE_FULL = "the bottleneck's queue was full"
+    RED = "dropped by RED: the average queue was too long"
+    CODEL = "dropped by CoDel: packets had been waiting for too long"
+    PIE = "dropped by PIE: the expected wait was too long"
+    LIMIT = "more packets were under way than the link's limit"
+    DOWN = "the link was down"
+    TOO_BIG = "longer than the link's MTU"
+    RULE = "dropped by a rule"
+
+
 class Reset(Reason):
     """Why the host sent a RST."""
 

@@ -9,19 +9,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SANS_IO = ("wire", "tcp", "stack", "link", "capture")
+SANS_IO = ("wire", "tcp", "stack", "link", "router", "capture")
 BELOW: dict[str, set[str]] = {
     "wire": set(),
     "tcp": {"wire"},
     "stack": {"wire", "tcp"},
     "link": {"wire", "tcp"},
+    "router": {"wire", "tcp"},
     "capture": {"wire", "tcp"},
     "apps": {"wire", "tcp", "stack", "link", "capture"},
-    "runtime": {"wire", "tcp", "stack", "link", "capture", "apps", "tun"},
+    "runtime": {"wire", "tcp", "stack", "link", "router", "capture", "apps", "tun"},
+    "scenario": {"wire", "tcp", "stack", "link", "router", "capture", "apps", "runtime"},
     "attached": {"stack", "runtime"},
     "story": {"wire", "stack", "capture", "runtime", "attached"},
-    "sim": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime"},
-    "cli": {"wire", "tcp", "stack", "link", "capture", "apps", "runtime", "attached", "story", "sim", "tun"},
+    "sim": {"wire", "tcp", "stack", "link", "router", "capture", "apps", "runtime", "scenario"},
+    "cli": {
+        "wire",
+        "tcp",
+        "stack",
+        "link",
+        "router",
+        "capture",
+        "apps",
+        "runtime",
+        "scenario",
+        "attached",
+        "story",
+        "sim",
+        "tun",
+    },
 }
 """Room: the rooms that it may import from, its own and netemu/reasons.py aside. Arrows go down only; the engine of runtime is
 what a simulation runs, and the instance of runtime is what starts apps."""
@@ -34,8 +50,8 @@ PURE = frozenset(
     )
 )  # fmt: skip
 """What the sans-I/O rooms may import of the standard library: nothing that can see the world or wait for it (io: BytesIO)."""
-THIRD_PARTY = {"capture": {"scapy"}, "stack": {"msgspec"}}
-"""Further: scapy for inspection, lazily; msgspec's structs are the rows of `netemu ss`."""
+THIRD_PARTY = {"capture": {"scapy"}, "stack": {"msgspec"}, "link": {"lark", "msgspec", "scapy"}, "router": {"msgspec"}}
+"""Further: scapy for inspection, lazily; msgspec's structs are the rows of listings; lark reads the language of rules."""
 
 
 def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
@@ -95,7 +111,9 @@ def test_no_io_below_runtime(path: Path) -> None:
         if first == "netemu" or first in PURE:
             continue
         assert first in THIRD_PARTY.get(room, ()), f"{name_of(path)}:{line} imports {module}"
-        assert first != "scapy" or not at_top, f"{name_of(path)}:{line}: scapy takes 0.7 s to import: do it lazily"
+        assert first not in ("scapy", "lark") or not at_top, (
+            f"{name_of(path)}:{line}: {first} is slow to import: do it lazily"
+        )
 
 
 @pytest.mark.parametrize("path", sources(*SANS_IO), ids=name_of)

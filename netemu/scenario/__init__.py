@@ -1,0 +1,1 @@
+"""A whole emulated network in one TOML file: read, checked, and built."""
