@@ -13,7 +13,6 @@ from netemu.stack.demux import flow_key
 from netemu.stack.groups import Choice
 from netemu.stack.holders import Remains
 from netemu.stack.names import ANY_V4, ANY_V6, MAPPED, name_connected
-from netemu.stack.output import Template
 from netemu.stack.ports import Ports
 from netemu.stack.sockets import Socket, error
 from netemu.stack.stream_socket import StreamSocket
@@ -25,7 +24,6 @@ from netemu.tcp.connection import (
     ENDED,
     READABLE,
     Connection,
-    reset_for,
 )
 from netemu.tcp.isn import initial_sequence, timestamp_offset
 from netemu.tcp.state import InvariantError, State
@@ -34,8 +32,9 @@ from netemu.wire import tcp as tcp_wire
 from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, IpPacket, is_loopback, pseudo_sum
+from netemu.wire.output import Template
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment
+from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment, reset_for
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host

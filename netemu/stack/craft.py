@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.stack.demux import flow_key
-from netemu.stack.output import Template, fragments
 from netemu.tcp.connection import Connection
 from netemu.tcp.timewait import TimeWait
 from netemu.wire import udp
+from netemu.wire.fragments import fragments
 from netemu.wire.ip import TCP, UDP, parse_address
+from netemu.wire.output import Template
 from netemu.wire.packet import Packet
 from netemu.wire.tcp import ACK, FIN, MASK, PSH, RST, SYN, URG, Options, Segment
 

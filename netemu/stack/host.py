@@ -18,10 +18,8 @@ from netemu.stack.connections import Connections
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.demux import SocketTable
 from netemu.stack.flavours import flavour_of
-from netemu.stack.fragments import Fragments
 from netemu.stack.icmp import Icmp
 from netemu.stack.membership import Reporting
-from netemu.stack.output import fragments
 from netemu.stack.ports import Ports
 from netemu.stack.row import SocketRow
 from netemu.stack.rows import socket_rows
@@ -32,6 +30,7 @@ from netemu.stack.udp import Udp
 from netemu.tcp.config import NEVER, Config
 from netemu.wire import ipv4, ipv6
 from netemu.wire.buffer import Buffer
+from netemu.wire.fragments import Fragments, fragments
 from netemu.wire.ip import (
     ICMP,
     ICMPV6,

@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from netemu.stack.host import Host
 
 SECOND = 1_000_000_000
-ERRORS_PER_SECOND, ERROR_BURST = 1000, 50  # as Linux' icmp_msgs_per_sec and icmp_msgs_burst
 MIN_PMTU_V4 = 552  # as Linux: a smaller report is an attack or a mistake (RFC 5927 section 7)
 PMTU_LIFETIME = 600 * SECOND  # RFC 1191 6.3, RFC 8201 5.3
 MAX_PATHS = 4096
-QUOTE_V4 = 576 - ipv4.SIZE - icmp.SIZE  # as much as 576 bytes hold (RFC 1812 4.3.2.3)
-QUOTE_V6 = ipv6.MIN_MTU - ipv6.SIZE - icmp.SIZE  # as much as the minimum MTU holds (RFC 4443 2.4 c)
 
 # Code of destination unreachable: (errno, does a connected UDP socket hear of it?) as Linux' icmp_err_convert (facts U5)
 _UNREACHABLE_V4 = {
@@ -66,8 +63,7 @@ class Icmp:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._tokens = ERROR_BURST * SECOND
-        self._filled = 0
+        self.allowance = icmp.Allowance()
 
     # -- what arrives -----------------------------------------------------------------------------------------------------
 
@@ -214,22 +210,17 @@ class Icmp:
         ours, nobody = host.is_local(ip.dst), is_impossible_source(ip.src) and not host.is_local(ip.src)
         if nobody or ip.fragment or not (ours or (even_multicast and is_multicast(ip.dst))):
             return
-        v6 = ip.version == 6
-        if v6:
-            end, room = ipv6.SIZE + int.from_bytes(data[4:6], "big"), QUOTE_V6
-        else:
-            end, room = ip.end, QUOTE_V4
-        if _is_icmp_error(ip, data[:end]):
+        if icmp.is_error(ip, data):
             return
         try:
             src = ip.dst if ours else host.source_for(ip.src)
         except OSError:
             return  # the host does not speak this family
-        if not self._allowed():
+        if not self.allowance.take(host.now):
             host.counters[Drop.ICMP_RATE_LIMITED] += 1
             return
-        out = icmp.emit(src, ip.src, kind, code, rest, bytes(data[: min(end, room)]))
-        host.send_ip(src, ip.src, ICMPV6 if v6 else ICMP, out, why=why)
+        out = icmp.emit(src, ip.src, kind, code, rest, icmp.quoted(data))
+        host.send_ip(src, ip.src, ICMPV6 if ip.version == 6 else ICMP, out, why=why)
 
     def port_unreachable(self, ip: IpPacket, data: Buffer) -> None:
         whole = udp.finished(data, ip)
@@ -251,16 +242,6 @@ class Icmp:
             return
         kind = icmp.V6_TIME_EXCEEDED if version == 6 else icmp.TIME_EXCEEDED
         self.error(Drop.FRAGMENT_TIMEOUT, parsed, first, kind, icmp.TIME_EXCEEDED_REASSEMBLY)
-
-    def _allowed(self) -> bool:
-        """A token bucket over all errors (RFC 1812 4.3.2.8, RFC 4443 2.4 f)."""
-        now = self._host.now
-        self._tokens = min(ERROR_BURST * SECOND, self._tokens + (now - self._filled) * ERRORS_PER_SECOND)
-        self._filled = now
-        if self._tokens < SECOND:
-            return False
-        self._tokens -= SECOND
-        return True
 
 
 def _report_v4(message: Message) -> Report | None:
@@ -288,15 +269,3 @@ def _report_v6(message: Message) -> Report | None:
     if message.type == icmp.V6_PARAMETER_PROBLEM:
         return Report(errno.EPROTO, True, info=message.rest)
     return None
-
-
-def _is_icmp_error(ip: IpPacket, data: Buffer) -> bool:
-    """Is a packet itself an ICMP error, or a redirect? Extension headers that could not be parsed are passed over."""
-    if ip.version == 4:
-        return ip.protocol == ICMP and ip.start < len(data) and data[ip.start] in icmp.ERRORS
-    protocol, start = ipv6.upper_layer(data)
-    return (
-        protocol == ICMPV6
-        and start < len(data)
-        and (data[start] < icmp.V6_ECHO_REQUEST or data[start] == icmp.V6_REDIRECT)
-    )

@@ -21,7 +21,6 @@ from netemu.reasons import Drop, Reason
 from netemu.stack.demux import flow_key
 from netemu.stack.holders import Remains
 from netemu.stack.listener import Listener
-from netemu.stack.output import Template
 from netemu.stack.sockets import Socket
 from netemu.tcp.config import Config
 from netemu.tcp.connection import Connection
@@ -29,6 +28,7 @@ from netemu.tcp.timewait import TimeWait
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.buffer import Buffer
 from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, IpPacket
+from netemu.wire.output import Template
 from netemu.wire.packet import Packet
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from netemu.stack import constants as so
 from netemu.stack.listener import SOMAXCONN, Listener
 from netemu.stack.names import ANY_V4, ANY_V6, name_connected, name_for, shown
 from netemu.stack.options import OPTIONS
-from netemu.stack.output import Template
 from netemu.stack.sockets import Address, Socket, check_size, error
 from netemu.tcp.config import NEVER
 from netemu.tcp.connection import READABLE, WRITABLE, Connection
 from netemu.tcp.state import CAN_SEND, State
 from netemu.wire.buffer import Buffer
+from netemu.wire.output import Template
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host

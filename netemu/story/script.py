@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 from netemu.capture.pcapng import Record
-from netemu.stack.output import Template
 from netemu.story.stage import Stage, line_of, send_datagram, send_raw, write
 from netemu.wire.ip import parse_address
+from netemu.wire.output import Template
 from netemu.wire.tcp import ACK, RST, Segment
 
 PORT, OTHER_PORT, SERVER_PORT, STRANGER = 12345, 12346, 9000, 4444

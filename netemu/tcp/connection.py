@@ -414,10 +414,3 @@ class Connection:
     def make_reset(self) -> Segment:
         """The RST of ``abort``: at SND.NXT, with the ACK that makes it acceptable in SYN-SENT too."""
         return Segment(self.acceptable_seq, self.rcv_nxt, RST | ACK, 0)
-
-
-def reset_for(segment: Segment) -> Segment:
-    """The RST for a segment that belongs to no connection (RFC 9293 3.10.7.1). Numbers are 32-bit; never call it for a RST."""
-    if segment.flags & ACK:
-        return Segment(segment.ack, 0, RST, 0)
-    return Segment(0, segment.end, RST | ACK, 0)

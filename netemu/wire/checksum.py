@@ -30,3 +30,11 @@ def checksum(data: Buffer, initial: int = 0) -> int:
 def is_valid(data: Buffer, initial: int = 0) -> bool:
     """True when ``data``, its checksum field included, sums to 'all ones' with ``initial``; nothing but zeros does not."""
     return (fold(data) + initial) % 65535 == 0 and (initial > 0 or any(data))
+
+
+def updated(value: int, old: Buffer, new: Buffer) -> int:
+    """A checksum field whose ``old`` bytes (whole words, as many as in ``new``) became ``new`` (RFC 1624); 0..65534.
+
+    The caller sees to the two fields where 0 cannot stand: UDP's (0xFFFF instead, and 0 stays 0) and that of nothing but zeros.
+    """
+    return (value + fold(old) - fold(new)) % 65535

@@ -88,9 +88,29 @@ def has_router_alert(data: Buffer, start: int) -> bool:
     return False
 
 
+def as_fragment(head: bytes, length: int, word: int) -> bytes:
+    """A valid header, options and all, for ``length`` bytes behind it and another word of flags and offset / 8."""
+    bare = b"".join(
+        (head[:2], (len(head) + length).to_bytes(2, "big"), head[4:6], word.to_bytes(2, "big"), head[8:10], b"\0\0")
+    )
+    bare += head[12:]
+    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+
+
+def for_later_fragments(head: bytes) -> bytes:
+    """A valid header, without the options that only the first fragment has (RFC 791 3.1: the copied flag)."""
+    if len(head) == SIZE:
+        return head
+    kept, at = b"", SIZE
+    while at < len(head) and head[at] != 0:
+        size = 1 if head[at] == 1 else head[at + 1]
+        if head[at] & 0x80:
+            kept += head[at : at + size]
+        at += size
+    kept += bytes(-len(kept) % 4)
+    return bytes((0x40 | (SIZE + len(kept)) // 4,)) + head[1:SIZE] + kept
+
+
 def unfragmented(head: bytes, length: int) -> bytes:
     """The header, options and all, of a whole packet with ``length`` bytes behind it, from that of its first fragment."""
-    bare = b"".join(
-        (head[:2], (len(head) + length).to_bytes(2, "big"), head[4:6], bytes(2), head[8:10], bytes(2), head[12:])
-    )
-    return bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:]
+    return as_fragment(head, length, 0)

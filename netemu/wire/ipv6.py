@@ -137,6 +137,19 @@ def upper_layer(data: Buffer) -> tuple[int, int]:
     return protocol, at
 
 
+def unfragmentable(data: Buffer) -> tuple[int, int]:
+    """(offset of the byte that names what comes next, size) of the headers that every fragment has (RFC 8200 4.5).
+
+    They are those up to the last that a router on the way looks at: hop-by-hop options and a routing header.
+    """
+    next_at, at, found = _NEXT_AT, SIZE, (_NEXT_AT, SIZE)
+    while data[next_at] in (HOP_BY_HOP, ROUTING, DESTINATION) and at + 8 <= len(data):
+        kind, next_at, at = data[next_at], at, at + data[at + 1] * 8 + 8
+        if kind != DESTINATION:
+            found = next_at, at
+    return found
+
+
 def without_fragment_header(head: bytes, length: int) -> bytes:
     """The headers of a whole packet with ``length`` bytes behind them, from those of its first fragment (RFC 8200 4.5).
 

@@ -189,3 +189,10 @@ def emit_options(segment: Segment) -> bytes:
         out += b"\x01\x01\x05" + (2 + 8 * len(options.sack)).to_bytes(1, "big")
         out += b"".join(_EDGES.pack(left & MASK, right & MASK) for left, right in options.sack)
     return out
+
+
+def reset_for(segment: Segment) -> Segment:
+    """The RST for a segment that belongs to no connection (RFC 9293 3.10.7.1). Numbers are 32-bit; never call it for a RST."""
+    if segment.flags & ACK:
+        return Segment(segment.ack, 0, RST, 0)
+    return Segment(0, segment.end, RST | ACK, 0)

@@ -47,7 +47,7 @@ class NetemuUdp(Netemu):
         self._wire: list[str] = []
 
     def pump(self) -> None:
-        self.host.icmp._tokens = 50_000_000_000  # the walk is no flood
+        self.host.icmp.allowance = icmp.Allowance(rate=1_000_000_000, burst=1_000_000)  # the walk is no flood
         while (packet := self.host.transmit(self.now)) is not None or self.host.news:
             # what is told of groups is left out as on the kernel's side (kernel_udp_helper.py, take)
             if packet is not None and self.host.sent_for is not Match.MEMBERSHIP_CHANGE:

@@ -14,7 +14,6 @@ from random import Random
 from netemu.reasons import Match, Reason
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
-from netemu.stack.fragments import MAX_BYTES, MAX_PACKETS
 from netemu.stack.host import MAX_QUEUED_OUTPUT, Host
 from netemu.stack.icmp import MAX_PATHS
 from netemu.stack.membership import MOST_SOURCES
@@ -24,6 +23,7 @@ from netemu.tcp.connection import Connection
 from netemu.wire import icmp, igmp, ipv4, ipv6, mld
 from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import checksum
+from netemu.wire.fragments import MAX_BYTES, MAX_PACKETS
 from netemu.wire.ip import (
     ICMP,
     ICMPV6,

@@ -14,12 +14,11 @@ from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.host import Host
 from netemu.stack.icmp import Icmp
 from netemu.stack.streams import serve_datagrams, serve_stream
-from netemu.tcp.connection import reset_for
 from netemu.wire import icmp, ipv4, ipv6, tcp
 from netemu.wire.checksum import checksum
 from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, parse_address, pseudo_sum
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import RST
+from netemu.wire.tcp import RST, reset_for
 
 SEEDS = range(16)
 PACKETS = 25_000
@@ -188,7 +187,7 @@ def test_a_rst_for_a_rst_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_icmp_error_about_an_icmp_error_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netemu.stack.icmp._is_icmp_error", lambda ip, data: False)
+    monkeypatch.setattr("netemu.wire.icmp.is_error", lambda ip, data: False)
     assert "an ICMPv6 error about an ICMPv6 error" in noticed()
 
 

@@ -8,9 +8,9 @@ import pytest
 from wire_end import WireEnd, established, simultaneous, syn_received
 
 from netemu.reasons import Close, Drop, Match, Reset
-from netemu.tcp.connection import CONNECTED, ENDED, READABLE, WRITABLE, reset_for
+from netemu.tcp.connection import CONNECTED, ENDED, READABLE, WRITABLE
 from netemu.tcp.state import State
-from netemu.wire.tcp import ACK, RST, SYN, Segment
+from netemu.wire.tcp import ACK, RST, SYN, Segment, reset_for
 
 
 def test_passive_open() -> None:

@@ -29,7 +29,7 @@ from wire_end import (
 )
 
 from netemu.tcp.config import NEVER, SECOND, Config
-from netemu.tcp.connection import ENDED, Connection, reset_for
+from netemu.tcp.connection import ENDED, Connection
 from netemu.tcp.state import (
     CAN_RECEIVE,
     CAN_SEND,
@@ -42,7 +42,7 @@ from netemu.tcp.state import (
     after,
 )
 from netemu.tcp.timewait import TimeWait
-from netemu.wire.tcp import ACK, HALF, MASK, RST, SYN
+from netemu.wire.tcp import ACK, HALF, MASK, RST, SYN, reset_for
 
 # -- as data ----------------------------------------------------------------------------------------------------------------
 

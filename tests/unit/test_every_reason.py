@@ -29,15 +29,14 @@ from stack_bench import (
 
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.stack import constants as so
-from netemu.stack.fragments import MAX_PACKETS
 from netemu.stack.host import MAX_QUEUED_OUTPUT
-from netemu.stack.icmp import ERROR_BURST
 from netemu.tcp.config import Config
 from netemu.tcp.connection import Connection
 from netemu.tcp.state import InvariantError
 from netemu.tcp.timewait import TimeWait
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire.checksum import checksum
+from netemu.wire.fragments import MAX_PACKETS
 from netemu.wire.ip import TCP, UDP, parse_address, pseudo_sum
 from netemu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
@@ -175,7 +174,7 @@ def icmp_error(bench: Bench) -> None:
 
 @reaches(Drop.ICMP_RATE_LIMITED)
 def rate_limited(bench: Bench) -> None:
-    for _ in range(ERROR_BURST + 1):
+    for _ in range(icmp.ERROR_BURST + 1):
         bench.give(udp())
 
 

@@ -11,8 +11,8 @@ from stack_bench import FAMILIES, HOST, OF_HOST, OF_PEER, PEER, SECOND, Bench, e
 
 from netemu.reasons import Drop, Match
 from netemu.stack import constants as so
-from netemu.stack.fragments import COST, MAX_BYTES, MAX_PACKETS, Fragments
 from netemu.wire import icmp, ipv4, ipv6
+from netemu.wire.fragments import COST, MAX_BYTES, MAX_PACKETS, Fragments
 from netemu.wire.ip import ICMP, ICMPV6, UDP, IpPacket, parse_address
 
 Cut = tuple[int, bytes, bool]

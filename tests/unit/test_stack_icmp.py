@@ -28,7 +28,7 @@ from stack_bench import (
 
 from netemu.reasons import Close, Drop, Match
 from netemu.stack import constants as so
-from netemu.stack.icmp import ERROR_BURST, MAX_PATHS
+from netemu.stack.icmp import MAX_PATHS
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.state import State
 from netemu.wire import icmp, ipv4, ipv6
@@ -198,12 +198,12 @@ def test_errors_are_rate_limited(version: int) -> None:
             assert bench.give(packet) is Drop.UDP_NO_SOCKET
         return len(bench.take())
 
-    assert answered(200) == ERROR_BURST
+    assert answered(200) == icmp.ERROR_BURST
     assert bench.host.counters[Drop.ICMP_RATE_LIMITED] == 150
     bench.now += 10 * MS
     assert answered(200) == 10
     bench.now += SECOND
-    assert answered(200) == ERROR_BURST
+    assert answered(200) == icmp.ERROR_BURST
     for _ in range(100):  # echo is not an error
         assert len(bench.take()) == 0
         bench.give(echo(version=version))

@@ -1,13 +1,15 @@
-"""Fragments wait here until their packet is whole (RFC 791, 815, 8200 4.5), within bounds."""
+"""Packets are cut into fragments, and fragments wait until their packet is whole (RFC 791, 815, 8200 4.5), within bounds."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from netemu.reasons import Drop
 from netemu.wire import ipv4, ipv6
 from netemu.wire.buffer import Buffer
 from netemu.wire.ip import IpPacket
+from netemu.wire.packet import Packet
 
 SECOND = 1_000_000_000
 TIMEOUT = {
@@ -160,3 +162,67 @@ class Fragments:
             self._forget(key)
         self._next = min((p.deadline for p in self.partial.values()), default=None)
         return [p for _, p in late if not p.given_up]
+
+
+def fragments(
+    src: bytes,
+    dst: bytes,
+    protocol: int,
+    payload: Buffer,
+    mtu: int,
+    ident: int,
+    ttl: int,
+    tos: int = 0,
+    dont_fragment: bool = False,
+) -> Iterator[Packet]:
+    """``payload`` in as many packets as the MTU (bytes) asks for; ``dont_fragment``: a single one says so to the routers."""
+    is_whole = len(payload) + (ipv6.SIZE if len(src) == 16 else ipv4.SIZE) <= mtu
+    if len(src) == 16:
+        head = ipv6.header(src, dst, protocol, len(payload), ttl=ttl, tos=tos)
+    else:
+        flags = ipv4.DONT_FRAGMENT if dont_fragment and is_whole else 0
+        head = ipv4.header(src, dst, protocol, len(payload), ident=ident & 0xFFFF, ttl=ttl, tos=tos, fragment=flags)
+    whole = head + payload
+    if is_whole:
+        yield Packet(whole)
+    else:
+        yield from cut(whole, mtu, ident)
+
+
+def cut(data: Buffer, mtu: int, ident: int = 0) -> Iterator[Packet]:
+    """An IP packet that is longer than ``mtu`` (bytes) as fragments; one of IPv4 may be a fragment itself.
+
+    ``ident`` is for IPv6, where only the source cuts (and who put the source's own fragments together again); a packet of IPv4
+    has its own.
+    """
+    return _cut_v6(data, mtu, ident) if data[0] >> 4 == 6 else _cut_v4(data, mtu)
+
+
+def _cut_v4(data: Buffer, mtu: int) -> Iterator[Packet]:
+    """RFC 791 3.2: the options that are to be copied are in each, the others in the first only."""
+    start, end = (data[0] & 15) * 4, int.from_bytes(data[2:4], "big")
+    head, later = bytes(data[:start]), ipv4.for_later_fragments(bytes(data[:start]))
+    word = int.from_bytes(head[6:8], "big")
+    offset, more_behind = word & 0x1FFF, word & ipv4.MORE_FRAGMENTS
+    at = start
+    while at < end:
+        room = max(8, (mtu - len(head)) & ~7)
+        more = ipv4.MORE_FRAGMENTS if at + room < end else more_behind
+        piece = data[at : min(at + room, end)]
+        yield Packet(ipv4.as_fragment(head, len(piece), more | offset + (at - start >> 3)) + piece)
+        at += room
+        head = later
+
+
+def _cut_v6(data: Buffer, mtu: int, ident: int) -> Iterator[Packet]:
+    """RFC 8200 4.5: behind the headers that routers on the way may look at comes the fragment header."""
+    next_at, start = ipv6.unfragmentable(data)
+    end = ipv6.SIZE + int.from_bytes(data[4:6], "big")
+    head, protocol = bytearray(data[:start]), data[next_at]
+    head[next_at] = ipv6.FRAGMENT_HEADER
+    room = (mtu - start - ipv6.FRAGMENT.size) & ~7
+    for at in range(start, end, room):
+        piece = data[at : min(at + room, end)]
+        head[4:6] = (start - ipv6.SIZE + ipv6.FRAGMENT.size + len(piece)).to_bytes(2, "big")
+        extension = ipv6.FRAGMENT.pack(protocol, 0, at - start | (at + room < end), ident)
+        yield Packet(b"".join((head, extension, piece)))

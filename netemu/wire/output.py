@@ -1,12 +1,10 @@
-"""From segments and payloads to packets: headers, checksums, fragmentation."""
+"""From segments to packets: headers and checksums."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 
 from netemu.wire import ipv4, ipv6
-from netemu.wire.buffer import Buffer
 from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, pseudo_sum
 from netemu.wire.packet import Packet
@@ -64,39 +62,3 @@ class Template:
         if offload:
             return packet
         return Packet(bytes(packet))
-
-
-def fragments(
-    src: bytes,
-    dst: bytes,
-    protocol: int,
-    payload: Buffer,
-    mtu: int,
-    ident: int,
-    ttl: int,
-    tos: int = 0,
-    dont_fragment: bool = False,
-) -> Iterator[Packet]:
-    """``payload`` in as many packets as the MTU (bytes) asks for; ``dont_fragment``: a single one says so to the routers."""
-    is_ipv6 = len(src) == 16
-    size = ipv6.SIZE if is_ipv6 else ipv4.SIZE
-    if len(payload) + size <= mtu:
-        if is_ipv6:
-            head = ipv6.header(src, dst, protocol, len(payload), ttl=ttl, tos=tos)
-        else:
-            flags = ipv4.DONT_FRAGMENT if dont_fragment else 0
-            head = ipv4.header(src, dst, protocol, len(payload), ident=ident, ttl=ttl, tos=tos, fragment=flags)
-        yield Packet(head + payload)
-        return
-    room = (mtu - size - (ipv6.FRAGMENT.size if is_ipv6 else 0)) & ~7
-    for at in range(0, len(payload), room):
-        piece = payload[at : at + room]
-        more = at + room < len(payload)
-        if is_ipv6:
-            extension = ipv6.FRAGMENT.pack(protocol, 0, at | more, ident)
-            length = len(piece) + len(extension)
-            yield Packet(ipv6.header(src, dst, ipv6.FRAGMENT_HEADER, length, ttl=ttl, tos=tos) + extension + piece)
-        else:
-            word = at >> 3 | (ipv4.MORE_FRAGMENTS if more else 0)
-            head = ipv4.header(src, dst, protocol, len(piece), ident=ident & 0xFFFF, ttl=ttl, tos=tos, fragment=word)
-            yield Packet(head + piece)
