@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from emulated import ADDRESS4, Emulated, inside
+from netns import PATIENCE
 
 from netemu.attached.host import AttachedHost
 from netemu.attached.socket import AttachedSocket
@@ -12,7 +13,7 @@ from netemu.attached.socket import AttachedSocket
 
 def client_of(instance: Emulated, port: int, address: str = ADDRESS4) -> socket.socket:
     """A kernel socket, connected to the host."""
-    return inside(instance.namespace, lambda: socket.create_connection((address, port), timeout=10))
+    return inside(instance.namespace, lambda: socket.create_connection((address, port), timeout=PATIENCE))
 
 
 def pair(instance: Emulated, host: AttachedHost) -> tuple[socket.socket, AttachedSocket]:
@@ -22,5 +23,5 @@ def pair(instance: Emulated, host: AttachedHost) -> tuple[socket.socket, Attache
         ours, peer = server.accept()
         assert peer == client.getsockname() == ours.getpeername()
         assert ours.getsockname() == client.getpeername()
-        ours.settimeout(10)
+        ours.settimeout(PATIENCE)
         return client, ours

@@ -29,7 +29,7 @@ def instance() -> Iterator[Emulated]:
     try:
         with emulated(namespace, "--no-apps", "--seed", "7") as instance:
             yield instance
-            until(lambda: all(row["state"] == "TIME-WAIT" for row in instance.sockets()), 10)
+            until(lambda: all(row["state"] == "TIME-WAIT" for row in instance.sockets()))
     finally:
         namespace.close()
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from netns import PATIENCE
+
 V4, V6, TCP, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
 ANY_EVENT = select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP
 _BITS = {"IN": 1, "PRI": 2, "OUT": 4, "ERR": 8, "HUP": 16, "NVAL": 32, "RDHUP": 0x2000}
@@ -51,7 +53,7 @@ class Net:
 
     def accept(self, listener: Any) -> Any:
         before = listener.gettimeout()
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE)
         made = listener.accept()[0]
         listener.settimeout(before)
         self._open.callback(made.close)

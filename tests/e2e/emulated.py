@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 from netemu.apps.builtin_site import PERIOD
 from tun.netns import call_in
@@ -61,7 +61,7 @@ class Emulated:
         self.welcome = self._wait_until_ready()
         self.pid = self.status()["pid"]
 
-    def _wait_until_ready(self, seconds: float = 60) -> str:
+    def _wait_until_ready(self, seconds: float = PATIENCE) -> str:
         assert self.process.stdout is not None
         text, deadline = "", time.monotonic() + seconds
         while READY not in text:
@@ -106,7 +106,7 @@ class Emulated:
         """The largest RSS that there was, told by the kernel: no sample can miss it."""
         return status_bytes(self.pid, "VmHWM")
 
-    def end(self, signal_number: int = signal.SIGINT, seconds: float = 10) -> int:
+    def end(self, signal_number: int = signal.SIGINT, seconds: float = PATIENCE) -> int:
         """Send it a signal and wait; its exit status."""
         if self.process.poll() is None:
             os.kill(self.pid, signal_number)
@@ -150,8 +150,8 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def until(met: Callable[[], T], seconds: float = 30, step: float = 0.05) -> T:
-    """Wait for something true; fails with the last answer. The limit is for a machine that is slow and loaded."""
+def until(met: Callable[[], T], seconds: float = PATIENCE, step: float = 0.05) -> T:
+    """Wait for something true; fails with the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := met()):
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds:g} s"

@@ -15,6 +15,9 @@ from tun.netns import call_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
+PATIENCE = 30
+"""Seconds that anything may take on a slow and busy machine. No test that passes waits that long."""
+
 _numbers = itertools.count()
 
 
@@ -24,13 +27,13 @@ class Namespace:
     def __init__(self) -> None:
         self.name = f"netemu-test-{os.getpid()}-{next(_numbers)}"
         self._started: list[subprocess.Popen[str]] = []
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=PATIENCE)
         self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *argv: str) -> list[str]:
         return ["ip", "netns", "exec", self.name, *argv]
 
-    def run(self, *argv: str, timeout: float = 10, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout: float = PATIENCE, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in here to its end; an exit status other than 0 fails the test and shows what it said."""
         done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=timeout, cwd=ROOT)
         assert not check or done.returncode == 0, f"{argv}: status {done.returncode}\n{done.stdout}{done.stderr}"
@@ -64,4 +67,4 @@ class Namespace:
                 os.killpg(process.pid, signal.SIGKILL)
             with process:  # closes the pipes and reaps
                 pass
-        subprocess.run(["ip", "netns", "delete", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "delete", self.name], check=True, timeout=PATIENCE)

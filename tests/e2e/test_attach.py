@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from attaching import client_of, pair
 from emulated import ADDRESS4, ADDRESS6, Emulated, until
+from netns import PATIENCE
 
 from netemu.attached.host import AttachedHost
 
@@ -95,7 +96,7 @@ def test_half_close_from_the_app(instance: Emulated, host: AttachedHost) -> None
 def test_shutdown_of_both_is_no_reset(instance: Emulated, host: AttachedHost) -> None:
     client, ours = pair(instance, host)
     client.sendall(b"unread")
-    until(lambda: instance.counters()["match"]["CONNECTION"] > 1)
+    assert ours.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL) == b"unread"
     ours.shutdown(socket.SHUT_RDWR)
     ours.close()
     assert client.recv(100) == b""
@@ -133,7 +134,7 @@ def test_backpressure_both_ways(instance: Emulated, host: AttachedHost) -> None:
                 quiet += 1
                 select.select([], [sender], [], 0.2)
         assert sent < 32 << 20
-        reader.settimeout(10)
+        reader.settimeout(PATIENCE)
         got = 0
         while got < sent:
             piece = reader.recv(1 << 20)
@@ -164,7 +165,7 @@ def test_non_blocking_connect(instance: Emulated, host: AttachedHost) -> None:
         ours.setblocking(False)
         with pytest.raises(BlockingIOError):
             ours.connect(("127.0.0.1", server.getsockname()[1]))
-        assert select.select([], [ours], [], 5)[1] == [ours]
+        assert select.select([], [ours], [], PATIENCE)[1] == [ours]
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         other, _ = server.accept()
         assert ours.getpeername() == other.getsockname()
@@ -252,8 +253,8 @@ def test_udp(instance: Emulated, host: AttachedHost) -> None:
     ):
         ours.bind((ADDRESS4, 0))
         client.bind(("198.18.0.1", 0))
-        client.settimeout(5)
-        ours.settimeout(5)
+        client.settimeout(PATIENCE)
+        ours.settimeout(PATIENCE)
         for size in (0, 1, 1400, 20000):
             client.sendto(bytes(size), ours.getsockname())
             assert ours.recvfrom(65535) == (bytes(size), client.getsockname())
@@ -281,8 +282,8 @@ def test_udp_to_a_group_and_what_is_told_beside(instance: Emulated, host: Attach
     ):
         ours.bind(("", 0))
         port = ours.getsockname()[1]
-        ours.settimeout(5)
-        client.settimeout(5)
+        ours.settimeout(PATIENCE)
+        client.settimeout(PATIENCE)
         client.bind(("198.18.0.1", 0))
         client.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("198.18.0.1"))
         membership = socket.inet_aton(group) + bytes(4)
@@ -334,7 +335,7 @@ def test_a_selector_in_classic_bpf(instance: Emulated, host: AttachedHost) -> No
                 member.listen()
             first.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, value)
             first.setblocking(False)
-            second.settimeout(5)
+            second.settimeout(PATIENCE)
             for _ in range(12):
                 with client_of(instance, 5006), second.accept()[0]:
                     pass
@@ -351,7 +352,7 @@ def test_a_selector_by_name(instance: Emulated, host: AttachedHost) -> None:
         with pytest.raises(OSError, match="no selector 'fair'"):
             one.set_selector("fair")
         for member in (one, two) * 5:
-            member.settimeout(5)
+            member.settimeout(PATIENCE)
             with client_of(instance, 5007), member.accept()[0]:
                 pass
 
@@ -359,7 +360,7 @@ def test_a_selector_by_name(instance: Emulated, host: AttachedHost) -> None:
 def test_the_error_queue_of_udp(instance: Emulated, host: AttachedHost) -> None:
     """IP_RECVERR: who told what about which datagram."""
     with host.socket(type=socket.SOCK_DGRAM) as ours:
-        ours.settimeout(5)
+        ours.settimeout(PATIENCE)
         ours.setsockopt(socket.IPPROTO_IP, 11, 1)
         ours.sendto(b"to nobody", ("198.18.0.1", 9))
         with pytest.raises(ConnectionRefusedError):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from emulated import ADDRESS4, Emulated, inside, until
+from netns import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -54,7 +55,7 @@ def ask(port: int, sport: int, hold: bool = False) -> tuple[int, socket.socket]:
     """(the pid of the member that answers a connection from ``sport``, the connection)."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    client.settimeout(10)
+    client.settimeout(PATIENCE)
     client.bind(("198.18.0.1", sport))
     client.connect((ADDRESS4, port))
     pid = int(client.recv(100))
@@ -101,4 +102,4 @@ def test_a_member_killed_under_load(instance: Emulated) -> None:
                 with pytest.raises(BlockingIOError):
                     client.recv(1)
             client.close()
-    until(lambda: not instance.connections(), 10)
+    until(lambda: not instance.connections())

@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from attaching import client_of, pair
 from emulated import ADDRESS4, Emulated, emulated, until
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 import netemu
 from netemu.attached.host import AttachedHost
@@ -80,13 +80,13 @@ def test_an_app_that_ends_loses_its_sockets(instance: Emulated, host: AttachedHo
     ):
         assert line(victim) == "accepted"
         if how is None:
-            victim.communicate("\n", timeout=10)
+            victim.communicate("\n", timeout=PATIENCE)
         else:
             victim.send_signal(how)
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        victim.wait(10)
+        victim.wait(PATIENCE)
         until(lambda: is_closed(instance, 6001))
         host.create_server(("", 6001)).close()  # the port is free
 
@@ -112,7 +112,7 @@ def test_siblings_of_a_killed_app_go_on(instance: Emulated, host: AttachedHost) 
         victim.kill()
         victim.wait()
         until(lambda: sum(row["local"].endswith(":6003") for row in instance.sockets()) == 1)
-        sibling.settimeout(5)
+        sibling.settimeout(PATIENCE)
         for _ in range(8):
             with client_of(instance, 6003) as client, sibling.accept()[0] as ours:
                 ours.sendall(b"still here")
@@ -135,7 +135,7 @@ def test_a_stopped_app_hurts_nobody(instance: Emulated, host: AttachedHost) -> N
         for _ in range(20):
             other.sendall(b"ping")
             assert ours.recv(9) == b"ping"
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < PATIENCE
         other.close()
         ours.close()
         victim.send_signal(signal.SIGCONT)
@@ -247,7 +247,7 @@ class Raw:
     def __init__(self, instance: Emulated) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.connect(os.path.join(instance.status()["directory"], "attach.sock"))
-        self.socket.settimeout(5)
+        self.socket.settimeout(PATIENCE)
 
     def ask(self, *request: object, fds: tuple[int, ...] = ()) -> list[object]:
         socket.send_fds(self.socket, [msgspec.msgpack.encode(request)], list(fds))
@@ -412,10 +412,10 @@ def test_apps_get_errors_when_the_instance_ends(how: signal.Signals) -> None:
         threads = [threading.Thread(target=wait, args=(name,)) for name in calls]
         for thread in threads:
             thread.start()
-        time.sleep(0.2)  # until they wait
+        time.sleep(0.2)  # so that they wait; one that comes later hears the same
         instance.end(how)
         for thread in threads:
-            thread.join(5)
+            thread.join(PATIENCE)
         assert {name: getattr(problem, "errno", None) for name, problem in waiting.items()} == {
             "accept": errno.ENETDOWN,
             "recv": errno.ECONNRESET,

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 from emulated import ADDRESS4, MIB, Emulated, emulated, inside, until
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +20,7 @@ PER_CLIENT = MIB
 
 
 def others_go_on(host: Emulated) -> None:
-    said = host.namespace.run("curl", "-sS", "--fail", "-m", "5", "-o", "/dev/null", "-w", "%{size_download}",
+    said = host.namespace.run("curl", "-sS", "--fail", "-m", str(PATIENCE), "-o", "/dev/null", "-w", "%{size_download}",
                               f"http://{ADDRESS4}/bytes/1M")  # fmt: skip
     assert said.stdout == str(1 << 20)
 
@@ -31,7 +31,7 @@ def clients_of(namespace: Namespace, port: int, count: int) -> list[socket.socke
         for _ in range(count):
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)  # or the kernel reads megabytes ahead
-            client.settimeout(5)
+            client.settimeout(PATIENCE)
             client.connect((ADDRESS4, port))
             clients.append(client)
         return clients
@@ -77,7 +77,7 @@ def test_clients_that_only_send(netns: Namespace) -> None:
         sent = dict.fromkeys(clients, 0)
         for client in clients:
             client.setblocking(False)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while writable := select.select([], clients, [], 0.5)[1]:
             assert time.monotonic() < deadline, "they send and send"
             for client in writable:
@@ -85,7 +85,7 @@ def test_clients_that_only_send(netns: Namespace) -> None:
         others_go_on(host)
         assert host.peak() - before < 20 * PER_CLIENT
         for client in clients:
-            client.settimeout(5)
+            client.settimeout(PATIENCE)
             assert not receive(client, sent[client]).strip(b"\0")
 
 

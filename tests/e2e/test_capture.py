@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, NETEMU, Emulated, emulated, scratch, until
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +41,7 @@ def fields(path: Path, *names: str, where: str = "") -> list[list[str]]:
 
 def output_while(reader: subprocess.Popen[str], act: Callable[[], object]) -> str:
     """All that the reader of a capture prints; ``act`` goes on until it has ended, since nothing tells when it began."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while reader.poll() is None:
         assert time.monotonic() < deadline
         act()
@@ -52,7 +52,7 @@ def traffic(host: Emulated, root: Path) -> None:
     """Something of everything."""
 
     def run(line: str) -> None:
-        host.namespace.run("sh", "-c", line, timeout=20)
+        host.namespace.run("sh", "-c", line, timeout=PATIENCE)
 
     source = root / "source"
     source.write_bytes(bytes(300_000))
@@ -98,7 +98,7 @@ def test_captures_of_everything(netns: Namespace, options: tuple[str, ...]) -> N
             until(lambda: live.stat().st_size)
             traffic(host, root)
             capture.send_signal(signal.SIGINT)
-            assert capture.wait(30) == 0
+            assert capture.wait(PATIENCE) == 0
             assert capture.stderr is not None
             assert "packets captured, 0 dropped" in capture.stderr.read()
         for path in (live, whole):

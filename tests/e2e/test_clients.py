@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, Emulated, emulated, inside, pattern, scratch, sha256_of, until, write_pattern
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -30,13 +30,13 @@ def host() -> Iterator[Emulated]:
     try:
         with emulated(namespace) as instance:
             yield instance
-            until(lambda: not instance.connections(), 10)
+            until(lambda: not instance.connections())
     finally:
         namespace.close()
 
 
 def run(host: Emulated, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return host.namespace.run(*argv, timeout=30, check=check)
+    return host.namespace.run(*argv, timeout=PATIENCE, check=check)
 
 
 def shell(host: Emulated, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,9 @@ def test_curl(host: Emulated, address: str) -> None:
 @ADDRESSES
 def test_wget(host: Emulated, address: str) -> None:
     done = subprocess.run(
-        host.namespace.command("wget", "-q", "-O", "-", url(address, "/bytes/300K")), capture_output=True, timeout=30
+        host.namespace.command("wget", "-q", "-O", "-", url(address, "/bytes/300K")),
+        capture_output=True,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout) == (0, pattern(300 << 10))
 
@@ -122,7 +124,7 @@ def test_upload_download_and_listing_of_files(netns: Namespace, address: str) ->
             source.unlink()
         assert re.search(r'href="[^"]*up%20load.bin"', run(host, "curl", "-sSg", "--fail", target).stdout)
         down = subprocess.run(
-            host.namespace.command("curl", "-sSg", f"{target}up%20load.bin"), capture_output=True, timeout=30
+            host.namespace.command("curl", "-sSg", f"{target}up%20load.bin"), capture_output=True, timeout=PATIENCE
         )
         assert hashlib.sha256(down.stdout).hexdigest() == digest
 
@@ -165,7 +167,7 @@ def test_udp_services(host: Emulated, nc: str, address: str) -> None:
         assert client.stdin is not None
         client.stdin.write("hello")
         client.stdin.flush()
-    echo, daytime, chargen, discard = (answer(client, 0.3 if client is clients[3] else 5) for client in clients)
+    echo, daytime, chargen, discard = (answer(client, 0.3 if client is clients[3] else PATIENCE) for client in clients)
     assert echo == "hello"
     assert discard == ""
     assert DAYTIME.fullmatch(daytime)
@@ -205,7 +207,7 @@ def test_a_closed_udp_port_answers_by_icmp(host: Emulated, address: str) -> None
 
     def probe() -> bytes:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(3)
+            client.settimeout(PATIENCE)
             client.connect((address, CLOSED))
             client.send(b"anybody?")
             return client.recv(100)
@@ -226,7 +228,7 @@ def test_the_table_names_each_app(host: Emulated) -> None:
 
 def test_a_connection_shows_in_ss(host: Emulated) -> None:
     def hold() -> socket.socket:
-        client = socket.create_connection((ADDRESS4, 7), timeout=5)
+        client = socket.create_connection((ADDRESS4, 7), timeout=PATIENCE)
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         return client

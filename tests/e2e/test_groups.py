@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from emulated import ADDRESS4, Emulated, emulated, inside, scratch
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 import netemu
 from netemu.attached.host import AttachedHost
@@ -53,7 +53,7 @@ class Router:
             raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, IPV6_ROUTER_ALERT_OF_MLD)
         return raw
 
-    def hears(self, kind: int, group: str, seconds: float = 5) -> None:
+    def hears(self, kind: int, group: str, seconds: float = PATIENCE) -> None:
         """A report of one record about ``group`` comes from the host."""
         end = time.monotonic() + seconds
         while select.select([self.socket], [], [], max(0, end - time.monotonic()))[0]:

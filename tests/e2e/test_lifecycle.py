@@ -8,18 +8,19 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from emulated import ADDRESS4, NETEMU, READY, Emulated, emulated, inside, scratch, unique_name, until
 from everybody import AS_NOBODY, NOBODY, readable_by_everybody
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 pytestmark = pytest.mark.e2e
 
 
 def echo_answers(address: str = ADDRESS4) -> bool:
-    with socket.create_connection((address, 7), timeout=2) as client:
+    with socket.create_connection((address, 7), timeout=PATIENCE) as client:
         client.sendall(b"x")
         return client.recv(1) == b"x"
 
@@ -29,7 +30,7 @@ def devices(netns: Namespace) -> list[str]:
 
 
 def netemu(netns: Namespace, *argv: str, wrap: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    return netns.run(*(wrap or []), NETEMU, *argv, timeout=30, check=False)
+    return netns.run(*(wrap or []), NETEMU, *argv, timeout=PATIENCE, check=False)
 
 
 def directory_of(host: Emulated) -> Path:
@@ -38,18 +39,30 @@ def directory_of(host: Emulated) -> Path:
     return path
 
 
+MOMENTS: dict[str, Callable[[Path, Path], bool]] = {
+    "it loads": lambda process, _: "/msgspec/" in (process / "maps").read_text(),
+    "its directory is there": lambda _, directory: directory.exists(),
+    "its device is there": lambda process, directory: f"{directory.name}:" in (process / "net/dev").read_text(),
+    "its device has addresses": lambda process, directory: directory.name in (process / "net/if_inet6").read_text(),
+    "its control socket is there": lambda _, directory: (directory / "control.sock").exists(),
+}
+"""What there is to see of one that starts: its directory in /proc, and its own."""
+
+
 # -- the end ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("detached", [[], ["-d"]], ids=["foreground", "detached"])
-@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.25, 0.3, 0.35])
-def test_ended_while_it_starts_it_leaves_nothing(netns: Namespace, seconds: float, detached: list[str]) -> None:
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ended_while_it_starts_it_leaves_nothing(netns: Namespace, moment: str, detached: list[str]) -> None:
     """Ended by SIGTERM in the foreground; by ^C where it is to go on in the background."""
     with scratch() as directory:
-        process = netns.start("env", f"NETEMU_DIR={directory}", NETEMU, "up", "--name", unique_name(), *detached)
-        time.sleep(seconds)
+        name = unique_name()
+        process = netns.start("env", f"NETEMU_DIR={directory}", NETEMU, "up", "--name", name, *detached)
+        has_come = MOMENTS[moment]
+        until(lambda: has_come(Path(f"/proc/{process.pid}"), directory / name), step=0.001)
         process.send_signal(signal.SIGINT if detached else signal.SIGTERM)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE)
         assert err == ""
         if detached and out:  # it was up already
             netns.run("env", f"NETEMU_DIR={directory}", NETEMU, "down")
@@ -62,7 +75,7 @@ def test_the_end(netns: Namespace, how: str) -> None:
     """Connections hear of it; device, directory and socket are gone."""
     host = Emulated(netns)
     directory = directory_of(host)
-    with inside(netns, lambda: socket.create_connection((ADDRESS4, 7), timeout=5)) as client:
+    with inside(netns, lambda: socket.create_connection((ADDRESS4, 7), timeout=PATIENCE)) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         if how == "down":
@@ -81,7 +94,7 @@ def test_kill_9_leaves_nothing_that_stops_the_next(netns: Namespace) -> None:
     host = Emulated(netns)
     directory = directory_of(host)
     os.kill(host.pid, signal.SIGKILL)
-    host.process.wait(5)
+    host.process.wait(PATIENCE)
     until(lambda: devices(netns) == ["lo"])
     assert host.name not in netemu(netns, "ls").stdout
     said = netemu(netns, "ss", "--name", host.name)
@@ -245,7 +258,7 @@ def test_run(netns: Namespace) -> None:
     """Input, output and errors are the command's; in there it is alone with the host; two may run at once."""
     both = [netns.start(NETEMU, "run", "--", "sh", "-c", f"cat; {NETEMU} ss -l; ip -br link >&2") for _ in range(2)]
     for process in both:
-        out, err = process.communicate("typed\n", timeout=20)
+        out, err = process.communicate("typed\n", timeout=PATIENCE)
         assert process.returncode == 0
         assert out.startswith("typed\nNetid")
         assert "echo" in out
@@ -259,7 +272,7 @@ def test_run_ends_with_its_command_and_with_a_signal(netns: Namespace) -> None:
     assert process.stdout is not None
     command = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)  # as ^C does: to all in the foreground
-    assert process.wait(10) == 128 + signal.SIGINT
+    assert process.wait(PATIENCE) == 128 + signal.SIGINT
     with pytest.raises(ProcessLookupError):
         os.kill(command, 0)
 
@@ -284,7 +297,7 @@ def first_answer(netns: Namespace) -> float:
             try:
                 echo_answers()
             except OSError:  # no route yet, or nobody there
-                assert time.monotonic() - typed < 30
+                assert time.monotonic() - typed < PATIENCE
                 time.sleep(0.02)
             else:
                 return time.monotonic() - typed
@@ -296,7 +309,7 @@ def first_answer(netns: Namespace) -> float:
     while process.stdout.readline().strip() != READY:
         pass
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     return seconds
 
 

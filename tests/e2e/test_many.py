@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, FULL, MIB, Emulated, emulated, inside, until
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -38,7 +38,7 @@ def exchange(client: socket.socket) -> None:
 
 
 def connected(port: int = 7, address: str = ADDRESS4) -> socket.socket:
-    return socket.create_connection((address, port), timeout=10)
+    return socket.create_connection((address, port), timeout=PATIENCE)
 
 
 def in_a_row(count: int) -> None:
@@ -49,7 +49,7 @@ def in_a_row(count: int) -> None:
 
 def settle(host: Emulated) -> int:
     """Wait until nothing is open; RSS then."""
-    until(lambda: not host.connections(), 10)
+    until(lambda: not host.connections())
     return host.rss()
 
 
@@ -102,7 +102,7 @@ def test_what_the_host_closes_first_waits_in_time_wait(netns: Namespace) -> None
     with emulated(netns) as host:
         before = host.rss()
         inside(netns, read_all)
-        until(lambda: not host.connections(), 10)
+        until(lambda: not host.connections())
         assert Counter(row["state"] for row in host.sockets())["TIME-WAIT"] == 500
         assert host.rss() - before < SETTLED
 
@@ -119,5 +119,5 @@ def test_many_that_reset(netns: Namespace) -> None:
 
     with emulated(netns) as host:
         inside(netns, reset_all)
-        until(lambda: not host.connections(), 10)
+        until(lambda: not host.connections())
         assert host.counters()["close"]["RESET_BY_PEER"] == 500

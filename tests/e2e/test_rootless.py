@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from netns import ROOT, Namespace
+from netns import PATIENCE, ROOT, Namespace
 
 import tun.device
 from netemu.runtime import namespace
@@ -99,7 +99,7 @@ def test_root_in_a_user_namespace_has_nobody_to_become() -> None:
         env={**os.environ, "SUDO_UID": "1000", "SUDO_GID": "1000"},
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE,
         cwd=ROOT,
     )
     assert done.stdout == "None\nnobody does not exist in this user namespace: leave out --user\n", done.stderr
@@ -107,7 +107,7 @@ def test_root_in_a_user_namespace_has_nobody_to_become() -> None:
 
 def run_in_private_namespace() -> str:
     command = private_namespace_command(["sh", "-c", "id -u; ip -br link | cut -d' ' -f1; exit 7"])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd="/")
     return f"{done.stdout}{done.stderr}{done.returncode}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from emulated import NETEMU, scratch
+from netns import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +39,7 @@ def test_every_step_is_as_told(told: tuple[str, Path]) -> None:
 def test_the_capture_is_kept(told: tuple[str, Path]) -> None:
     """tshark reads it, and finds a decision at each packet."""
     argv = ["tshark", "-r", str(told[1]), "-T", "fields", "-e", "frame.comment"]
-    comments = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    comments = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
     assert len(comments) > 30
     assert all(comment.startswith(("delivered to", "dropped: ", "sent", "taken: ")) for comment in comments)
     assert any("by LISTEN_WILDCARD" in comment for comment in comments)
@@ -53,7 +54,7 @@ def test_interrupted_it_ends_without_a_word(moment: str) -> None:
         assert process.stdout is not None
         assert any(moment in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGINT)
-        _, complaints = process.communicate(timeout=20)
+        _, complaints = process.communicate(timeout=PATIENCE)
         assert (process.returncode, complaints) == (130, "")
 
 
@@ -80,11 +81,13 @@ def test_it_fails_when_a_step_differs() -> None:
 
 def test_why_explains_each_frame(told: tuple[str, Path]) -> None:
     """What was decided, and what that means; the instance has gone meanwhile."""
-    frames = subprocess.run(["capinfos", "-Tmc", str(told[1])], capture_output=True, text=True, check=True, timeout=30)
+    frames = subprocess.run(
+        ["capinfos", "-Tmc", str(told[1])], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     count = int(frames.stdout.split(",")[-1])
     for number in range(1, count + 1):
         argv = [NETEMU, "why", "--pcap", str(told[1]), "--frame", str(number)]
-        lines = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
+        lines = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
         assert lines[0].startswith(f"frame {number}, ")
         assert lines[1].startswith(("then: delivered to s", "then: dropped: ", "then: sent"))
         assert lines[1].startswith("then: sent by s") or lines[1].count("(") >= 1

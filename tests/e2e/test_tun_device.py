@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 import tun.device
 from tun import RawFrame, Tun, TunError, find_conflict, free_range
@@ -30,13 +30,13 @@ MSS = 1000
 PAYLOAD = bytes(range(256)) * 200  # 51 200 bytes: 52 segments
 
 
-def next_frames(device: Tun, seconds: float = 5.0) -> list[RawFrame]:
+def next_frames(device: Tun, seconds: float = PATIENCE) -> list[RawFrame]:
     """Wait for packets and read them."""
     assert select.select([device], [], [], seconds)[0], "no packet came"
     return device.read()
 
 
-def wait_for(device: Tun, protocol: int, seconds: float = 5.0) -> RawFrame:
+def wait_for(device: Tun, protocol: int, seconds: float = PATIENCE) -> RawFrame:
     """The next frame of that IP protocol; the kernel's own chatter (MLD) is passed over."""
     deadline = time.monotonic() + seconds
     while True:
@@ -93,14 +93,14 @@ def test_ping_through_a_reflector(netns: Namespace, peer: str, offload: bool) ->
     with Tun("t0", offload=offload, netns=netns.name) as device:
         assert device.offload is offload
         device.configure(ADDRESSES)
-        ping = netns.start("ping", "-c", "3", "-i", "0.01", "-W", "5", "-n", peer)
-        deadline = time.monotonic() + 10
+        ping = netns.start("ping", "-c", "3", "-i", "0.01", "-w", str(PATIENCE), "-n", peer)  # until 3 are answered
+        deadline = time.monotonic() + PATIENCE
         while ping.poll() is None and time.monotonic() < deadline:
             if select.select([device], [], [], 0.05)[0]:
                 for packet, gso_size, csum_start, csum_offset in device.read():
                     if packet[9 if packet[0] >> 4 == 4 else 6] in (1, 58):
                         assert device.write(reflect(bytes(packet)), (), gso_size, csum_start, csum_offset)
-        output = ping.communicate(timeout=5)[0]
+        output = ping.communicate(timeout=PATIENCE)[0]
         assert ping.returncode == 0, output
         assert "3 received" in output
 
@@ -208,7 +208,7 @@ def test_a_full_device_takes_nothing_and_loses_nothing(netns: Namespace) -> None
         for line in (
             "ip link add slow type ifb",
             "ip link set slow up",
-            "tc qdisc add dev slow root tbf rate 8kbit burst 1600 limit 1000000",
+            "tc qdisc add dev slow root tbf rate 80bit burst 1600 limit 1000000",
             "tc qdisc add dev t0 ingress",
             "tc filter add dev t0 parent ffff: protocol all u32 match u32 0 0 action mirred egress redirect dev slow",
         ):
@@ -222,7 +222,7 @@ def test_a_full_device_takes_nothing_and_loses_nothing(netns: Namespace) -> None
         assert not select.select([], [device], [], 0)[1]
         assert not device.write(head, (bytes(1000),), 0, csum_start, 16)
         netns.run("tc", "qdisc", "del", "dev", "slow", "root")
-        assert select.select([], [device], [], 5)[1]
+        assert select.select([], [device], [], PATIENCE)[1]
         assert device.write(head, (bytes(1000),), 0, csum_start, 16)
 
 
@@ -264,7 +264,7 @@ def test_kill_leaves_nothing(netns: Namespace) -> None:
     assert child.stdout.readline() == "t0\n"
     assert "10.0.0.0/8 dev t0" in netns.run("ip", "route").stdout
     child.send_signal(signal.SIGKILL)
-    child.wait(5)
+    child.wait(PATIENCE)
     assert links(netns) == ["lo"]
     assert netns.run("ip", "route").stdout == ""
 
@@ -330,7 +330,7 @@ def test_without_a_namespace_inside_a_running_loop(netns: Namespace) -> None:
         "        print(tun.find_conflict('198.18.0.9/32'))\n"
         "asyncio.run(main())"
     )
-    output, errors = child.communicate(timeout=10)
+    output, errors = child.communicate(timeout=PATIENCE)
     assert output == "198.18.0.0/24 is in use on t0\n", errors
 
 
@@ -413,7 +413,7 @@ def test_opening_and_configuring_is_quick(netns: Namespace) -> None:
         f"    device.configure({ADDRESSES})\n"
         "print(time.process_time() - start)"
     )
-    output, errors = child.communicate(timeout=20)
+    output, errors = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, errors
     assert float(output) < 1.0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from attaching import client_of
 from emulated import ADDRESS4, MIB, Emulated, emulated, until, write_pattern
-from netns import Namespace
+from netns import PATIENCE, Namespace
 from verbs import ended, listening, started
 
 pytestmark = pytest.mark.e2e
@@ -73,14 +73,14 @@ def program(instance: Emulated, port: int, *argv: str) -> Iterator[subprocess.Po
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_http_server(instance: Emulated, tmp_path: Path) -> None:
     digest = write_pattern(tmp_path / "data", MIB)
     with program(instance, 8080, "-m", "http.server", "8080", "--bind", "0.0.0.0", "--directory", str(tmp_path)):
         url = f"http://{ADDRESS4}:8080/data"
-        instance.namespace.run("curl", "-sSf", "--max-time", "10", "-o", str(tmp_path / "got"), url)
+        instance.namespace.run("curl", "-sSf", "--max-time", str(PATIENCE), "-o", str(tmp_path / "got"), url)
         assert hashlib.sha256((tmp_path / "got").read_bytes()).hexdigest() == digest
         (row,) = [row for row in instance.sockets() if row["state"] == "LISTEN"]
         assert (row["app"], row["program"][:6]) == ("prog", "python")
@@ -117,7 +117,7 @@ def test_uvicorn_with_workers(instance: Emulated, tmp_path: Path) -> None:
     options = ("--loop", "asyncio", "--workers", "2", "--host", "0.0.0.0", "--port", "8005", "--app-dir", str(tmp_path))
     with program(instance, 8005, "-m", "uvicorn", *options, "--log-level", "warning", "site_app:app"):
         url = f"http://{ADDRESS4}:8005/"
-        answers = instance.namespace.run("curl", "-sSf", "--max-time", "10", url, "--next", "-sSf", url).stdout
+        answers = instance.namespace.run("curl", "-sSf", "--max-time", str(PATIENCE), url, "--next", "-sSf", url).stdout
         assert answers == "from 198.18.0.1\n" * 2
 
 

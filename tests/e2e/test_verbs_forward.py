@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, MIB, Emulated, inside, pattern, until
-from netns import Namespace
+from netns import PATIENCE, Namespace
 from verbs import ended, running, started
 
 import netemu
@@ -34,12 +34,12 @@ class Path(NamedTuple):
         client = self.connect()
         end, _ = self.server.accept()
         for one in (client, end):
-            one.settimeout(10)
+            one.settimeout(PATIENCE)
         return client, end
 
 
 def kernel_client(instance: Emulated, address: str, port: int) -> socket.socket:
-    return inside(instance.namespace, lambda: socket.create_connection((address, port), timeout=10))
+    return inside(instance.namespace, lambda: socket.create_connection((address, port), timeout=PATIENCE))
 
 
 @pytest.fixture(params=["in", "in over IPv6", "out"])
@@ -163,8 +163,8 @@ def test_the_syn_ack_waits_for_the_target(instance: Emulated) -> None:
         assert waiting.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 2  # TCP_SYN_SENT
         server.accept()[0].close()
         waiting.setblocking(True)
-        waiting.settimeout(10)
-        until(lambda: waiting.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 1, 10)
+        waiting.settimeout(PATIENCE)
+        until(lambda: waiting.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 1)
         end, _ = server.accept()
         end.sendall(b"made")
         assert waiting.recv(10) == b"made"

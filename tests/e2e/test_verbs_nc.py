@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from attaching import client_of
 from emulated import ADDRESS4, MIB, NETEMU, Emulated, inside, sha256_of, until, write_pattern
+from netns import PATIENCE
 from verbs import ended, listening, started
 
 pytestmark = pytest.mark.e2e
@@ -25,7 +26,7 @@ def kernel_server(instance: Emulated, kind: int = socket.SOCK_STREAM) -> socket.
         made.bind((KERNEL4, 0))
         if kind == socket.SOCK_STREAM:
             made.listen()
-        made.settimeout(10)
+        made.settimeout(PATIENCE)
         return made
 
     return inside(instance.namespace, make)
@@ -95,7 +96,7 @@ def test_backpressure_reaches_the_sender(instance: Emulated) -> None:
         client.shutdown(socket.SHUT_WR)
         assert process.stdout is not None
         assert process.stdout.read() == "\0" * sent
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_one_after_the_other(instance: Emulated) -> None:
@@ -116,7 +117,7 @@ def test_udp_both_ways(instance: Emulated) -> None:
     process = started(instance, "nc", "-u", "-l", "4005")
     listening(instance, 4005)
     with inside(instance.namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
-        client.settimeout(10)
+        client.settimeout(PATIENCE)
         client.connect((ADDRESS4, 4005))
         client.send(b"ping\n")
         assert process.stdout is not None
@@ -155,7 +156,7 @@ def test_failures(instance: Emulated) -> None:
         port = str(server.getsockname()[1])
         process = started(instance, "nc", "-w", "0.2", KERNEL4, port)  # its input stays open: the silence ends it
         connection, _ = server.accept()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
         connection.close()
         process = started(instance, "nc", "-v", KERNEL4, port)
         connection, _ = server.accept()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from emulated import ADDRESS4, ADDRESS6, NETEMU, Emulated, emulated, inside, scratch
-from netns import Namespace
+from netns import PATIENCE, Namespace
 
 from netemu.capture.pcapng import read_blocks
 from netemu.runtime.client import Client
@@ -26,7 +26,7 @@ def traffic(host: Emulated) -> None:
         f"(echo hello; sleep 0.2) | ncat -u {ADDRESS4} 4444 2>/dev/null || true",
         f"ping -q -c 1 {ADDRESS6}; ping -q -c 1 -s 5001 {ADDRESS4}",
     ):
-        host.namespace.run("sh", "-c", line, timeout=20)
+        host.namespace.run("sh", "-c", line, timeout=PATIENCE)
 
 
 def test_every_captured_frame_is_explained(netns: Namespace) -> None:
@@ -61,7 +61,7 @@ def ask(netns: Namespace, path: Path, number: int, name: str = "") -> str:
 
 def test_a_live_connection(netns: Namespace) -> None:
     with emulated(netns) as host:
-        with inside(netns, lambda: socket.create_connection((ADDRESS4, 7), 5)) as client:
+        with inside(netns, lambda: socket.create_connection((ADDRESS4, 7), PATIENCE)) as client:
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
             mine = f"{client.getsockname()[0]}:{client.getsockname()[1]}"

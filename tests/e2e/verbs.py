@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from emulated import NETEMU, Emulated, until
+from netns import PATIENCE
 
 
 def started(instance: Emulated, *argv: str) -> subprocess.Popen[str]:
@@ -26,7 +27,7 @@ def running(instance: Emulated, *argv: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def listening(instance: Emulated, port: int) -> None:
@@ -40,5 +41,5 @@ def listening(instance: Emulated, port: int) -> None:
 
 def ended(process: subprocess.Popen[str], text: str | None = None) -> tuple[int, str, str]:
     """(exit status, standard output, standard error) of one that ends by itself; ``text`` is its standard input."""
-    out, err = process.communicate(text, timeout=15)
+    out, err = process.communicate(text, timeout=PATIENCE)
     return process.returncode, out, err
