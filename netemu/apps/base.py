@@ -6,10 +6,13 @@ time. Times are integers in nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from netemu.wire.buffer import Buffer
+
+if TYPE_CHECKING:
+    from netemu.stack.stream_socket import StreamSocket
 
 Address = tuple[str, int]
 """(address, port), as socket.getsockname() has it for IPv4; IPv6 addresses are plain strings too."""
@@ -41,7 +44,7 @@ class Transport(Protocol):
         """Bytes written that the peer has not acknowledged."""
 
     def get_extra_info(self, name: str) -> object:
-        """'peername' and 'sockname': (address, port)."""
+        """'peername' and 'sockname': (address, port). 'socket': the stack's own (netemu.stack.stream_socket)."""
 
 
 class StreamProtocol(Protocol):
@@ -88,6 +91,19 @@ class Clock(Protocol):
         """Run ``call`` after ``delay_ns`` nanoseconds."""
 
 
+class Service(NamedTuple):
+    """What an app does at one port."""
+
+    port: int
+    stream: Callable[[], StreamProtocol] | None
+    """Makes the protocol object of a connection; None: nothing listens there."""
+    datagram: Callable[[], DatagramProtocol] | None = None
+    prepare: Callable[[StreamSocket], None] | None = None
+    """Sets what is special about the listening socket, before it listens; connections inherit it."""
+    accepts: bool = True
+    """False: the accept queue is full from the start, and nobody takes anything from it."""
+
+
 class App:
     """One configured service: makes a protocol object per connection and, where it speaks UDP, one for its datagram socket.
 
@@ -99,6 +115,8 @@ class App:
     """The word after NAME= in --app."""
     port: int
     """The default port."""
+    span = 1
+    """How many ports it takes: this one and those that follow."""
     summary: str
     """One line for people."""
     udp = False
@@ -106,6 +124,10 @@ class App:
 
     def __init__(self, options: Mapping[str, str], clock: Clock) -> None:
         self.clock = clock
+
+    def services(self, port: int) -> Iterable[Service]:
+        """What it does at each of its ports, of which ``port`` is the first."""
+        return [Service(port, self.stream, self.datagram if self.udp else None)]
 
     def stream(self) -> StreamProtocol:
         """A fresh protocol object for one connection."""

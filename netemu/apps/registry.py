@@ -11,10 +11,13 @@ from netemu.apps.daytime import DaytimeApp
 from netemu.apps.discard import DiscardApp
 from netemu.apps.echo import EchoApp
 from netemu.apps.http import HttpApp
+from netemu.apps.trouble.app import TroubleApp
 
-KINDS: dict[str, type[App]] = {app.kind: app for app in (HttpApp, EchoApp, DiscardApp, DaytimeApp, ChargenApp)}
+KINDS: dict[str, type[App]] = {
+    app.kind: app for app in (HttpApp, EchoApp, DiscardApp, DaytimeApp, ChargenApp, TroubleApp)
+}
 
-FORM = "NAME=KIND[:PORT][,key=value]..."
+FORM = "[NAME=]KIND[:PORT][,key=value]..."
 
 
 class AppSpec(NamedTuple):
@@ -24,19 +27,27 @@ class AppSpec(NamedTuple):
     """Whose sockets these are, in `netemu ss`."""
     kind: str
     port: int
+    """The first, where it has several."""
     options: Mapping[str, str]
 
+    @property
+    def ports(self) -> range:
+        return range(self.port, self.port + KINDS[self.kind].span)
 
-DEFAULT_APPS = tuple(AppSpec(kind, kind, app.port, {}) for kind, app in KINDS.items())
+
+DEFAULT_APPS = tuple(AppSpec(kind, kind, app.port, {}) for kind, app in KINDS.items() if kind != TroubleApp.kind)
 """What `netemu up` serves unless told otherwise."""
 
 
 def parse_app(spec: str) -> AppSpec:
-    """Read the argument of --app: NAME=KIND[:PORT][,key=value]...; raise UsageError where it is wrong."""
+    """Read the argument of --app: [NAME=]KIND[:PORT][,key=value]...; raise UsageError where it is wrong.
+
+    An app that is given no name has that of its kind.
+    """
     head, *pairs = spec.split(",")
     name, equals, service = head.partition("=")
     if not equals:
-        raise UsageError(f"--app {spec}: no '=' after the name; write {FORM}")
+        service, name = head, head.partition(":")[0] or "app"
     if not name or name != "".join(name.split()):
         raise UsageError(f"--app {spec}: the name is {'not one word' if name else 'empty'}; write {FORM}")
     kind, colon, port = service.partition(":")
@@ -45,7 +56,12 @@ def parse_app(spec: str) -> AppSpec:
     options = dict(parse_pair(spec, pair) for pair in pairs)
     if len(options) < len(pairs):
         raise UsageError(f"--app {spec}: an option stands there twice; give each key once")
-    return AppSpec(name, kind, parse_port(spec, port) if colon else KINDS[kind].port, options)
+    first = parse_port(spec, port) if colon else KINDS[kind].port
+    if first + KINDS[kind].span > 1 << 16:
+        raise UsageError(
+            f"--app {spec}: {kind} takes {KINDS[kind].span} ports; give {65536 - KINDS[kind].span} at most"
+        )
+    return AppSpec(name, kind, first, options)
 
 
 def make_app(spec: AppSpec, clock: Clock) -> App:

@@ -23,6 +23,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "exec": {"allow_interspersed_args": False},  # as for run
     "doctor": {},
     "story": {},
+    "trouble": {},
 }
 """Each is a function in a module of its name; with what typer is to know of it."""
 

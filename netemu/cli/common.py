@@ -64,7 +64,7 @@ App = Annotated[
     list[str] | None,
     typer.Option(
         "--app",
-        metavar="NAME=KIND[:PORT][,KEY=VALUE]...",
+        metavar="[NAME=]KIND[:PORT][,KEY=VALUE]...",
         help="Serve an app; repeat for more. It joins the default ones (http:80 echo:7 discard:9 daytime:13 "
         "chargen:19) and replaces one of its name or port.",
     ),

@@ -9,7 +9,7 @@ from netemu.cli.common import Json, print_json, print_table, warn
 from netemu.runtime.errors import RuntimeFailure
 
 if TYPE_CHECKING:
-    from netemu.runtime.messages import Status
+    from netemu.runtime.messages import AppRow, Status
 
 
 def ls(json: Json = False) -> None:
@@ -38,9 +38,13 @@ def statuses() -> list[Status]:
 
 
 def row(status: Status) -> list[object]:
-    apps = " ".join(f"{app.name}:{app.port}" for app in status.apps) or "-"
+    apps = " ".join(f"{app.name}:{ports(app)}" for app in status.apps) or "-"
     up = duration(time.time() - status.started)
     return [status.name, status.pid, status.tun, " ".join(status.addresses), apps, status.user, up]
+
+
+def ports(app: AppRow) -> str:
+    return f"{app.port}-{app.port + app.span - 1}" if app.span > 1 else str(app.port)
 
 
 def duration(seconds: float) -> str:

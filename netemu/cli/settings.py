@@ -163,13 +163,13 @@ def _apps(specs: list[str], no_defaults: bool) -> tuple[AppSpec, ...]:
     chosen: list[AppSpec] = []
     for spec in map(parse_app, specs):
         for other in chosen:
-            if spec.port == other.port:
-                raise UsageError(f"--app: port {spec.port} is taken twice, by {other.name} and {spec.name}; change one")
+            if port := next((port for port in spec.ports if port in other.ports), None):
+                raise UsageError(f"--app: port {port} is taken twice, by {other.name} and {spec.name}; change one")
             if spec.name == other.name:
                 raise UsageError(f"--app: the name {spec.name!r} is taken twice; change one")
         make_app(spec, _NoClock())  # it checks its options
         chosen.append(spec)
-    names, ports = {spec.name for spec in chosen}, {spec.port for spec in chosen}
+    names, ports = {spec.name for spec in chosen}, {port for spec in chosen for port in spec.ports}
     defaults = () if no_defaults else DEFAULT_APPS
     return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + tuple(chosen)
 

@@ -176,4 +176,6 @@ def suggestions(status: Status) -> list[tuple[str, str]]:
                 found.append((command, f"app {app.name}"))
             elif app.kind in ("echo", "daytime") and not is_ipv6:
                 found.append((f"nc {address} {app.port}", f"app {app.name}"))
+            elif app.kind == "trouble" and not is_ipv6:
+                found.append(("netemu trouble --list", f"ports {app.port} to {app.port + app.span - 1} of {address}"))
     return found

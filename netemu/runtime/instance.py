@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,15 +22,14 @@ from netemu.reasons import Close, Drop, Match, Reset
 from netemu.runtime.broker.broker import Broker
 from netemu.runtime.driver import Driver, TunDevice
 from netemu.runtime.engine import Engine
-from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.filecapture import FileCapture
 from netemu.runtime.loop import DeviceLoop
 from netemu.runtime.messages import AppRow, Counters, InstanceConfig, Question, SocketRow, Status, Tap, Verdict
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.privileges import drop_root, target_user
+from netemu.runtime.serving import serve
 from netemu.stack.craft import craft, wanted
 from netemu.stack.host import Host
-from netemu.stack.streams import serve_datagrams, serve_stream
 from netemu.stack.why import why, why_sent
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
@@ -100,15 +97,8 @@ class Instance:
         undo.callback(self._broker.stop)
 
     def _serve(self) -> None:
-        """A socket for each family, so that the table and the captures show IPv4 addresses as such."""
-        families = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in self.config.addresses}
-        for (spec, app), family in itertools.product(self._apps, sorted(families)):
-            try:
-                serve_stream(self.host, app.stream, spec.port, app=spec.name, family=family, v6only=True)
-                if app.udp:
-                    serve_datagrams(self.host, app.datagram(), spec.port, app=spec.name, family=family, v6only=True)
-            except OSError as error:
-                raise RuntimeFailure(f"--app {spec.name}: port {spec.port}: {error.strerror}") from None
+        for spec, app in self._apps:
+            serve(self.engine, spec, app)
 
     # -- running ----------------------------------------------------------------------------------------------------------
 
@@ -178,7 +168,7 @@ class Instance:
             host_addresses=list(self.config.host_addresses),
             started=self.started,
             apps=[
-                AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"])
+                AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"], app.span)
                 for spec, app in self._apps
             ],
             flavour=self.config.flavour,

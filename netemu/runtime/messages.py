@@ -55,6 +55,8 @@ class AppRow(msgspec.Struct, frozen=True):
     kind: str
     port: int
     protocols: list[str]
+    span: int = 1
+    """Ports that it takes, from ``port`` on."""
 
 
 class Status(msgspec.Struct, frozen=True):

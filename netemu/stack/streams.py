@@ -171,6 +171,8 @@ class Stream:
     def get_extra_info(self, name: str) -> object:
         if name == "peername":
             return self._socket.getpeername()
+        if name == "socket":
+            return self._socket
         return self._socket.getsockname() if name == "sockname" else None
 
 
@@ -240,10 +242,11 @@ def serve_stream(
     v6only: bool = False,
     backlog: int = BACKLOG,
     uid: int = 0,
+    prepare: Callable[[StreamSocket], None] | None = None,
 ) -> StreamSocket:
     """Listen on ``port`` for an app and give every connection a protocol object of its own. OSError as bind and listen.
 
-    By default at all addresses of both families, by one dual-stack socket.
+    By default at all addresses of both families, by one dual-stack socket. ``prepare`` may set options before it listens.
     """
     listening = StreamSocket(host, family, app, uid)
 
@@ -258,6 +261,8 @@ def serve_stream(
     try:
         listening.setsockopt(so.SOL_SOCKET, so.SO_REUSEADDR, 1)
         listening.v6only = v6only
+        if prepare is not None:
+            prepare(listening)
         listening.bind((address, port))
         listening.listen(backlog)
     except OSError:

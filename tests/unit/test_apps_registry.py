@@ -16,8 +16,8 @@ from netemu.apps.http import HttpApp
 from netemu.apps.registry import DEFAULT_APPS, KINDS, AppSpec, make_app, parse_app
 
 APPS = Path(next(iter(netemu.apps.__path__)))
-KINDS_LISTED = "kinds: chargen, daytime, discard, echo, http"
-FORM = "write NAME=KIND[:PORT][,key=value]..."
+KINDS_LISTED = "kinds: chargen, daytime, discard, echo, http, trouble"
+FORM = "write [NAME=]KIND[:PORT][,key=value]..."
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,9 @@ FORM = "write NAME=KIND[:PORT][,key=value]..."
         ("C=echo:12345", AppSpec("C", "echo", 12345, {})),
         ("my-web.1=http:80,root=/a=b:c,write=yes", AppSpec("my-web.1", "http", 80, {"root": "/a=b:c", "write": "yes"})),
         ("w=http,root=/srv", AppSpec("w", "http", 80, {"root": "/srv"})),
+        ("echo", AppSpec("echo", "echo", 7, {})),
+        ("http:8080,root=/srv", AppSpec("http", "http", 8080, {"root": "/srv"})),
+        ("trouble", AppSpec("trouble", "trouble", 10001, {})),
     ],
 )
 def test_parse(text: str, spec: AppSpec) -> None:
@@ -36,9 +39,9 @@ def test_parse(text: str, spec: AppSpec) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("echo", f"--app echo: no '=' after the name; {FORM}"),
-        ("echo,a=b", f"--app echo,a=b: no '=' after the name; {FORM}"),
-        ("", f"--app : no '=' after the name; {FORM}"),
+        ("", f"--app : there is no kind ''; {KINDS_LISTED}"),
+        ("htpp:80", f"--app htpp:80: there is no kind 'htpp'; did you mean 'http'? {KINDS_LISTED}"),
+        ("trouble:65500", "--app trouble:65500: trouble takes 41 ports; give 65495 at most"),
         ("=echo", f"--app =echo: the name is empty; {FORM}"),
         ("a b=echo", f"--app a b=echo: the name is not one word; {FORM}"),
         ("w=htpp", f"--app w=htpp: there is no kind 'htpp'; did you mean 'http'? {KINDS_LISTED}"),
@@ -71,6 +74,7 @@ def test_option_errors_say_what_to_do(tmp_path: Path) -> None:
     file.write_text("")
     for text, message in [
         ("e=echo,size=3", "echo: there is no option 'size'; it takes none"),
+        ("trouble,size=3", "trouble: there is no option 'size'; it takes none"),
         ("w=http,rot=/", "http: there is no option 'rot'; it takes root, write"),
         ("w=http,root=/,write=1", "http: write=1 is neither yes nor no; write write=yes or write=no"),
         ("w=http,write=yes", "http: write=yes needs a directory to write to; add root=DIR"),
@@ -113,7 +117,16 @@ def test_the_registry_is_cheap_to_import() -> None:
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.parametrize("path", sorted(APPS.glob("*.py")), ids=lambda path: path.name)
+def test_an_app_may_take_several_ports() -> None:
+    spec = parse_app("t=trouble:20001")
+    ports = [service.port for service in make_app(spec, FakeClock()).services(spec.port)]
+    assert min(ports) >= spec.ports[0] == 20001
+    assert max(ports) == spec.ports[-1]
+    assert len(set(ports)) == len(ports)
+    assert [service.port for service in make_app(parse_app("echo:99"), FakeClock()).services(99)] == [99]
+
+
+@pytest.mark.parametrize("path", sorted(APPS.rglob("*.py")), ids=lambda path: str(path.relative_to(APPS)))
 def test_apps_leave_time_and_loops_to_others(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,0 +1,320 @@
+"""Every port of trouble does what its line says, in virtual time: both families, with super-segments and without."""
+
+from __future__ import annotations
+
+import pytest
+from troubled import GET, Client, World
+
+from netemu.apps.trouble.answers import SHORT, SIZE, page
+from netemu.apps.trouble.table import BY_NAME, TROUBLES
+from netemu.reasons import Drop, Reset
+from netemu.tcp.connection import Connection
+
+Kind = tuple[int, bool]
+KINDS = [(4, True), (4, False), (6, True), (6, False)]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: f"ipv{kind[0]}{'-offload' if kind[1] else ''}")
+def world(request: pytest.FixtureRequest) -> World:
+    return World(*request.param)
+
+
+def is_whole(client: Client, name: str, size: int = SIZE) -> bool:
+    """The body is all there, and not a byte of it is wrong."""
+    return client.body == page(BY_NAME[name], size)
+
+
+def server_connections(world: World) -> list[Connection]:
+    return [c for c in world.server.host.table.connections.values() if isinstance(c, Connection)]
+
+
+# -- the handshake
+
+
+def test_late_handshake(world: World) -> None:
+    client = world.get("late-handshake")
+    assert client.connected == pytest.approx(5, abs=0.01)
+    assert client.fin
+    assert is_whole(client, "late-handshake")
+
+
+def test_late_handshake_of_a_client_that_gives_up(world: World) -> None:
+    before = len(server_connections(world))
+    client = world.get("late-handshake", 2)
+    assert len(server_connections(world)) == before + 1
+    client.close()
+    world.run(120)
+    assert client.connected is None
+    assert len(server_connections(world)) == before
+
+
+def test_full_queue(world: World) -> None:
+    before = len(server_connections(world))
+    client = world.get("full-queue", 30)
+    assert client.connected is None
+    assert client.end is None
+    assert len(server_connections(world)) == before
+    assert world.server.host.counters[Drop.ACCEPT_QUEUE_FULL] == 5, "the SYN of 0, 1, 3, 7 and 15 s"
+    (listener,) = [row for row in world.server.host.sockets() if row.state == "LISTEN" and row.local.endswith(":10004")]
+    assert (listener.recv_q, listener.send_q) == (1, 0)
+
+
+def test_refuse(world: World) -> None:
+    client = world.get("refuse")
+    assert (client.connected, client.error) == (None, "ECONNREFUSED")
+    assert client.end == pytest.approx(0.002, abs=0.001)
+    assert world.server.host.counters[Reset.NO_SOCKET] == 1
+
+
+def test_reset_handshake(world: World) -> None:
+    client = world.get("reset-handshake", request=b"")
+    assert client.connected == pytest.approx(0.002, abs=0.001)
+    assert (client.error, len(client.data)) == ("ECONNRESET", 0)
+    assert client.end == pytest.approx(0.004, abs=0.001), "nothing had to be sent for it"
+
+
+# -- the end comes too early, too late or not at all
+
+
+def test_reset_request(world: World) -> None:
+    client = world.get("reset-request", request=GET[:-2])
+    assert client.end is None
+    client.again(b"\r\n")
+    world.run(1)
+    assert (client.error, len(client.data)) == ("ECONNRESET", 0)
+
+
+def test_reset_bytes(world: World) -> None:
+    client = world.get("reset-bytes")
+    assert client.error == "ECONNRESET"
+    assert b"Content-Length: 8192" in client.head
+    assert client.body == page(BY_NAME["reset-bytes"], 4096)
+
+
+def test_reset_for_fin(world: World) -> None:
+    client = world.get("reset-for-fin")
+    assert client.error == "ECONNRESET"
+    assert b"Content-Length" not in client.head
+    assert is_whole(client, "reset-for-fin")
+
+
+def test_early_fin(world: World) -> None:
+    before = len(server_connections(world))
+    client = world.get("early-fin", request=b"")
+    assert client.fin
+    assert client.end == pytest.approx(0.004, abs=0.001)
+    client.again()
+    world.run(1)
+    assert client.data == b""
+    assert not sum(world.server.host.counters[reset] for reset in Reset), "a FIN and nothing else"
+    client.close()
+    world.run(1)
+    assert len(server_connections(world)) == before
+
+
+def test_half_close(world: World) -> None:
+    client = world.get("half-close")
+    assert client.fin
+    assert is_whole(client, "half-close")
+    client.again(bytes(100_000))
+    world.run(30)
+    assert not client.unsent, "it goes on reading"
+    before = len(server_connections(world))
+    client.close()
+    world.run(1)
+    assert len(server_connections(world)) == before - 1, "and closes when the client does"
+
+
+def test_never_close(world: World) -> None:
+    client = world.get("never-close", 300)
+    assert client.end is None
+    assert client.last is not None
+    assert client.last < 0.1
+    assert is_whole(client, "never-close")
+    client.close()
+    world.run(120)
+    assert [c.state.value for c in server_connections(world)].count("CLOSE-WAIT") == 1
+
+
+def test_stall(world: World) -> None:
+    client = world.get("stall", 300)
+    assert client.end is None
+    assert client.body == page(BY_NAME["stall"], 4096)
+    assert b"Content-Length: 8192" in client.head
+    client.again(b"anybody there?")
+    world.run(1)
+    assert not client.unsent, "its kernel goes on answering"
+
+
+def test_drip(world: World) -> None:
+    client = world.get("drip", 100.5)
+    assert b"Content-Length: 320" in client.head
+    assert len(client.body) == 101
+    world.run(300)
+    assert client.fin
+    assert client.end == pytest.approx(SHORT - 1, abs=0.1)
+    assert is_whole(client, "drip", SHORT)
+
+
+def test_slow_head(world: World) -> None:
+    client = world.get("slow-head", 20.5)
+    assert bytes(client.data) == b"HTTP/1.1 200 OK\r\nServ"
+    world.run(440)
+    assert client.fin
+    assert is_whole(client, "slow-head", SHORT)
+
+
+def test_late_answer(world: World) -> None:
+    client = world.get("late-answer")
+    assert client.first == pytest.approx(5, abs=0.01)
+    assert client.fin
+    assert is_whole(client, "late-answer")
+
+
+# -- a wrong answer
+
+
+def test_truncated(world: World) -> None:
+    client = world.get("truncated")
+    assert client.fin
+    assert b"Content-Length: 8192" in client.head
+    assert len(client.body) == 4096
+
+
+def test_truncated_chunk(world: World) -> None:
+    client = world.get("truncated-chunk")
+    assert client.fin
+    assert b"Transfer-Encoding: chunked" in client.head
+    assert client.body.startswith(b"2000\r\n")
+    assert len(client.body) == 6 + 4096
+
+
+def test_garbage(world: World) -> None:
+    client = world.get("garbage")
+    assert client.fin
+    assert client.data == bytes(reversed(range(256)))
+
+
+def test_endless(world: World) -> None:
+    client = world.get("endless", 10.05)
+    assert client.end is None
+    assert len(client.body) == 101 * 65536
+
+
+def test_endless_of_a_client_that_does_not_read(world: World) -> None:
+    client = world.connect("endless")
+    client.socket.on_event = None
+    world.run(60)
+    assert max(len(c.sendbuf) for c in server_connections(world)) < 1 << 20, "what nobody takes is not piled up"
+
+
+def test_endless_head(world: World) -> None:
+    client = world.get("endless-head", 10.05)
+    assert client.end is None
+    assert b"\r\n\r\n" not in client.data
+    assert len(client.data) > 100 * 16384
+
+
+def test_redirect_loop(world: World) -> None:
+    client = world.get("redirect-loop")
+    assert client.fin
+    assert client.head.startswith(b"HTTP/1.1 302 ")
+    assert b"\r\nLocation: /again\r\n" in client.head
+
+
+def test_stale(world: World) -> None:
+    client = world.get("stale")
+    assert client.end is None
+    assert b"Connection: keep-alive" in client.head
+    assert is_whole(client, "stale", SHORT)
+    client.again()
+    world.run(1)
+    assert client.error == "ECONNRESET"
+    assert is_whole(client, "stale", SHORT)
+
+
+# -- the windows, and the size of segments
+
+
+def test_never_reads(world: World) -> None:
+    client = world.get("never-reads", 100, bytes(10_000))
+    assert client.connected is not None
+    assert client.end is None
+    assert client.unsent == 10_000 - 4096
+    assert client.socket.connection is not None
+    assert client.socket.connection.snd_wnd == 0
+
+
+def test_slow_reader(world: World) -> None:
+    client = world.get("slow-reader", 60.5, bytes(1000))
+    assert client.unsent == 1000 - 256, "not a byte more until half of the buffer is free (RFC 9293 3.8.6.2.2)"
+    connection = server_connections(world)[-1]
+    assert connection.received_bytes == 256 - 60
+    world.run(240)
+    assert 1000 - 256 - 300 <= client.unsent <= 1000 - 300
+    client.close()
+    world.run(2000)
+    assert client.unsent == 0
+
+
+def test_tiny_window(world: World) -> None:
+    upload = b"PUT / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000)
+    client = world.get("tiny-window", request=upload)
+    assert client.fin
+    assert is_whole(client, "tiny-window")
+    assert max(payloads(world, inbound=True)) == 64
+    assert client.first is not None
+    assert client.first > 10_000 / 64 * 0.002, "a round trip for each 64 bytes"
+
+
+def test_tiny_mss(world: World) -> None:
+    upload = b"PUT / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000)
+    client = world.get("tiny-mss", request=upload)
+    assert client.fin
+    assert is_whole(client, "tiny-mss")
+    connection = client.socket.connection
+    assert connection is not None
+    assert connection.peer_mss == 88
+    assert connection.mss <= 88
+
+
+def test_tiny_segments(world: World) -> None:
+    client = world.get("tiny-segments")
+    assert client.fin
+    assert is_whole(client, "tiny-segments", SHORT)
+    assert [size for size in payloads(world, inbound=False) if size > 1] == []
+
+
+def payloads(world: World, inbound: bool) -> list[int]:
+    """TCP payload bytes of each packet that a capture at the server shows."""
+    sizes = []
+    for was_inbound, packet, _ in world.seen:
+        if was_inbound == inbound:
+            start = 20 if packet[0] >> 4 == 4 else 40
+            sizes.append(len(packet) - start - (packet[start + 12] >> 4) * 4)
+    return sizes
+
+
+# -- all of them
+
+
+def test_there_is_a_test_for_each() -> None:
+    tests = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
+    assert {trouble.name for trouble in TROUBLES} <= tests
+
+
+def test_numbers_and_names_are_given_once() -> None:
+    assert len({trouble.number for trouble in TROUBLES}) == len(TROUBLES) == len(BY_NAME)
+
+
+@pytest.mark.parametrize("name", [trouble.name for trouble in TROUBLES if trouble.accepts])
+def test_nothing_lasts_longer_than_its_time(name: str) -> None:
+    """Whatever the client does not do, the connection has left the host after its lifetime."""
+    world = World()
+    idle = len(server_connections(world))
+    client = world.connect(name, GET)
+    world.run(15)
+    client.close()
+    world.run(800)
+    assert len(server_connections(world)) == idle
+    assert not world.server.host.faults

@@ -1,0 +1,63 @@
+"""`netemu trouble`: a line of documentation for each port."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from netemu.apps.trouble.table import BY_NAME, TROUBLES
+from netemu.cli import main
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trouble", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert main(["trouble"]) == 0
+    assert capsys.readouterr().out == listed
+    lines = listed.splitlines()
+    assert len(lines) == 2 * len(TROUBLES)
+    for trouble, does, client in zip(TROUBLES, lines[::2], lines[1::2], strict=True):
+        assert does.split(maxsplit=2) == [str(10000 + trouble.number), trouble.name, trouble.does]
+        assert client.strip() == f"a good client {trouble.client}; time: {trouble.time}"
+
+
+def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trouble", "--list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(BY_NAME)
+    for row in rows:
+        assert row["port"] == 10000 + BY_NAME[row["name"]].number
+        assert all(isinstance(row[key], str) and row[key] for key in ("does", "client", "time"))
+
+
+def test_one_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trouble", "stall"]) == 0
+    said = capsys.readouterr().out
+    for text in ("stall", "10017", *BY_NAME["stall"][2:5], "http://198.18.0.2:10017/"):
+        assert text in said
+    assert main(["trouble", "stall", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["port"] == 10017
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stal"], "trouble stal: there is no such trouble; did you mean 'stall'? `netemu trouble --list` names them"),
+        (["10017"], "trouble 10017: there is no such trouble; `netemu trouble --list` names them"),
+        (["stall", "--list"], "trouble: a NAME or --list, not both"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trouble", *arguments]) == 2
+    assert capsys.readouterr().err == f"netemu: {message}\n"
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+def test_its_line_reads_as_one(trouble: object) -> None:
+    """'name: does. A good client … . Time: … .' are sentences, of one line each."""
+    assert isinstance(trouble, tuple)
+    for text in trouble[2:5]:
+        assert text == text.strip(" .")
+        assert text.isprintable()
+        assert len(text) <= 100
