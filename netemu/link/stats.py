@@ -1,0 +1,135 @@
+"""What a direction of a link counts and measures, and the rows of `netemu link show`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from netemu.reasons import LinkDrop
+
+LATE = 1_000_000
+"""ns behind its time with which a packet counts as late: the link was asked for more than the machine can do in time."""
+_STEPS = 8
+"""Buckets per power of two: a percentile is off by 6 % at most."""
+
+
+class Histogram:
+    """Of times (ns), in buckets that grow by 1/8 of a power of two: at most 500 of them, whatever comes."""
+
+    __slots__ = ("_buckets", "count", "total")
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.count = 0
+        self.total = 0
+
+    def add(self, value: int, times: int = 1) -> None:
+        self.count += times
+        self.total += value * times
+        shift = value.bit_length() - 4
+        self._buckets[value if shift <= 0 else shift * _STEPS + (value >> shift)] += times
+
+    def percentile(self, percent: float) -> int | None:
+        """The time (ns) that ``percent`` of all are not above; None when nothing came."""
+        wanted = self.count * percent / 100
+        for bucket in sorted(self._buckets):
+            wanted -= self._buckets[bucket]
+            if wanted <= 0:
+                return _middle(bucket)
+        return None
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+
+def _middle(bucket: int) -> int:
+    if bucket < 2 * _STEPS:
+        return bucket
+    shift, top = divmod(bucket, _STEPS)
+    shift, top = shift - 1, top + _STEPS
+    return (top << shift) + (1 << shift >> 1)
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Of times in ns; None when nothing was measured."""
+
+    p50: int | None
+    p95: int | None
+    p99: int | None
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Percentiles:
+        return cls(*(histogram.percentile(percent) for percent in (50, 95, 99)))
+
+
+class DirectionStats:
+    """Counted since the link is there (or since ``reset``). Packets and bytes as the wire has them: a super-packet's slices."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.packets_in = self.bytes_in = 0
+        self.packets_out = self.bytes_out = 0
+        self.dropped: Counter[LinkDrop] = Counter()
+        self.duplicated = self.corrupted = self.reordered = self.marked = self.answered = self.fragmented = 0
+        self.late = 0
+        """Packets that left more than LATE behind their time."""
+        self.lateness = Histogram()
+        """How far behind their time (ns) packets left: the error of the delay, and 0 in virtual time."""
+        self.sojourn = Histogram()
+        """How long (ns) packets had waited in the queue before the bottleneck when their turn came."""
+        self.asked = Histogram()
+        """The delay (ns) that was drawn for each packet."""
+        self.paced_bits = self.paced_time = 0
+        """What left while others waited, and how long (ns) that took: the rate as it was."""
+
+    @property
+    def rate(self) -> float | None:
+        """Bits a second at which packets left while others waited; None when none had to wait."""
+        return self.paced_bits * 1e9 / self.paced_time if self.paced_time else None
+
+
+class DirectionRow(msgspec.Struct, frozen=True):
+    """A direction of a link in `netemu link show --json`. Times in ns, rates in bits a second."""
+
+    link: str
+    direction: str
+    """in or out."""
+    source: str
+    """The ends of the link."""
+    destination: str
+    words: str
+    """What is asked, as `netemu link set` takes it; '' for nothing."""
+    packets_in: int
+    bytes_in: int
+    packets_out: int
+    bytes_out: int
+    dropped: dict[str, int]
+    """By the name of the reason."""
+    duplicated: int
+    corrupted: int
+    reordered: int
+    marked: int
+    fragmented: int
+    answered: int
+    """ICMP errors and resets that went back to the sender."""
+    queued_packets: int
+    """Waiting before the bottleneck now."""
+    queued_bytes: int
+    in_flight: int
+    """Packets past the bottleneck that have not come out yet."""
+    sojourn: Percentiles
+    """In the queue before the bottleneck."""
+    delay_asked: float | None
+    """The mean of the delays drawn."""
+    delay_measured: float | None
+    """The mean of what they became."""
+    delay_error: Percentiles
+    rate_asked: int | None
+    rate_measured: float | None
+    """While packets waited."""
+    late: int
+    """Packets that left more than 1 ms behind their time."""
