@@ -24,8 +24,9 @@ VERBS: dict[str, dict[str, Any]] = {
     "doctor": {},
     "story": {},
     "trouble": {},
+    "profile": {},
 }
-"""Each is a function in a module of its name; with what typer is to know of it."""
+"""Each is a function in a module of its name, or there a ``group`` of them; with what typer is to know of it."""
 
 
 def make_app(arguments: list[str]) -> typer.Typer:
@@ -39,6 +40,10 @@ def make_app(arguments: list[str]) -> typer.Typer:
     app.callback(invoke_without_command=True)(netemu)
     for verb in arguments[:1] if arguments[:1] and arguments[0] in VERBS else VERBS:
         module = import_module(f"netemu.cli.{verb}")
+        group = getattr(module, "group", None)
+        if group is not None:
+            app.add_typer(group, name=verb, context_settings=VERBS[verb])
+            continue
         app.command(verb, cls=getattr(module, "Command", None), context_settings=VERBS[verb])(getattr(module, verb))
     return app
 

@@ -44,9 +44,9 @@ what a simulation runs, and the instance of runtime is what starts apps."""
 
 PURE = frozenset(
     (
-        "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "decimal", "enum", "errno",
-        "functools", "hashlib", "heapq", "io", "ipaddress", "itertools", "math", "operator", "pickle", "random", "re",
-        "string", "struct", "types", "typing",
+        "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "decimal", "difflib", "enum",
+        "errno", "functools", "hashlib", "heapq", "io", "ipaddress", "itertools", "math", "operator", "pickle", "random",
+        "re", "string", "struct", "types", "typing",
     )
 )  # fmt: skip
 """What the sans-I/O rooms may import of the standard library: nothing that can see the world or wait for it (io: BytesIO)."""
