@@ -21,7 +21,9 @@ def nc(
     udp: Annotated[bool, typer.Option("-u", help="UDP.")] = False,
     timeout: Annotated[
         float | None,
-        typer.Option("-w", metavar="SECONDS", min=0, help="Give up connecting, or a silent connection, after so long."),
+        typer.Option(
+            "-w", metavar="SECONDS", min=0, help="Give up connecting, or a silent connection or port, after so long."
+        ),
     ] = None,
     shut: Annotated[bool, typer.Option("-N", help="Shut the sending side down at the end of standard input.")] = False,
     quit_after: Annotated[

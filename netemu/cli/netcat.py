@@ -24,6 +24,8 @@ non-blocking would make that of others too who share it."""
 LARGEST_DATAGRAM = 16384
 """Bytes of standard input that become one, as nc(1) has it."""
 LARGEST_MESSAGE = 65535
+A_MOMENT = 0.3
+"""Seconds that a UDP port has to refuse what is sent to it, where -w does not say."""
 
 
 class Options(NamedTuple):
@@ -97,7 +99,7 @@ def scan_ports(host: AttachedHost, options: Options, ports: list[int]) -> int:
         try:
             with connected(host, options, port) as connection:
                 if options.udp:
-                    probe(connection)
+                    probe(connection, options.timeout or A_MOMENT)
         except OSError as error:
             options.say(describe_failure(options, port, error))
         else:
@@ -106,9 +108,9 @@ def scan_ports(host: AttachedHost, options: Options, ports: list[int]) -> int:
     return 0 if is_any_open else 1
 
 
-def probe(connection: AttachedSocket) -> None:
-    """A UDP port is taken to be open unless an ICMP error says otherwise, within a moment."""
-    connection.settimeout(0.3)
+def probe(connection: AttachedSocket, seconds: float) -> None:
+    """A UDP port is taken to be open unless an ICMP error says otherwise, in time."""
+    connection.settimeout(seconds)
     connection.send(b"X")
     with contextlib.suppress(TimeoutError):
         connection.recv(1)

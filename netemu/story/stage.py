@@ -18,10 +18,10 @@ from netemu.runtime.messages import SocketRow
 from netemu.runtime.paths import find
 from netemu.wire.describe import describe
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds that anything may take before the story counts as gone wrong."""
 SETTLE = 0.12
-"""Seconds after a scene for the last acknowledgements: they may be delayed by 40 ms."""
+"""Seconds after a scene for the last acknowledgements that we owe: they may be delayed by 40 ms."""
 
 
 class Stage:
@@ -81,6 +81,7 @@ class Stage:
         seen: list[Record] = []
         with self._client.capture(expression) as capture:
             yield seen
+            self.until(lambda: not any(row.send_q for row in self.sockets() if row.state == "ESTABLISHED"))
             time.sleep(SETTLE)
             capture.end()
             seen.extend(record for record in read_blocks(capture.read) if record.data is not None)

@@ -54,7 +54,7 @@ def test_clients_that_stop_reading(netns: Namespace) -> None:
         host.reset_peak()
         before = host.rss()
         clients = [stack.enter_context(client) for client in clients_of(netns, 19, 20)]
-        time.sleep(1)
+        until(lambda: host.netemu("ss", "-i").stdout.count("timer persist,") == 20)  # all windows are closed
         queued = [row["send_q"] for row in host.connections()]
         others_go_on(host)
         assert [row["send_q"] for row in host.connections()] == queued, "they are all full, and stay so"

@@ -144,7 +144,7 @@ def test_which_ports_are_open(instance: Emulated) -> None:
         assert (status, err.splitlines()[0]) == (0, f"Connection to {KERNEL4} port {port} [tcp] succeeded!")
     assert ended(started(instance, "nc", "-z", KERNEL4, "9")) == (1, "", "")
     refused = f"connect to {KERNEL4} port 9 (udp) failed: connection refused\n"
-    assert ended(started(instance, "nc", "-zuv", KERNEL4, "9")) == (1, "", refused)
+    assert ended(started(instance, "nc", "-zuv", "-w", str(PATIENCE), KERNEL4, "9")) == (1, "", refused)
 
 
 def test_failures(instance: Emulated) -> None:
@@ -154,7 +154,7 @@ def test_failures(instance: Emulated) -> None:
     assert ended(started(instance, "nc", "-w", "0.2", "203.0.113.9", "9")) == (1, "", silent)
     with kernel_server(instance) as server:
         port = str(server.getsockname()[1])
-        process = started(instance, "nc", "-w", "0.2", KERNEL4, port)  # its input stays open: the silence ends it
+        process = started(instance, "nc", "-w", "3", KERNEL4, port)  # its input stays open: the silence ends it
         connection, _ = server.accept()
         assert process.wait(PATIENCE) == 0
         connection.close()

@@ -142,8 +142,8 @@ def served(path: Path) -> Iterator[Served]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Wait, ten seconds at most, until something holds."""
-    for _ in range(1000):
+    """Wait, thirty seconds at most, until something holds."""
+    for _ in range(3000):
         if condition():
             return
         time.sleep(0.01)
