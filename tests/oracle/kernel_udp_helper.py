@@ -19,9 +19,10 @@ from kernel_helper import Helper
 from netemu.runtime.namespace import bring_up_loopback
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
-SETTLE = 0.02
-"""Seconds after which nothing more is expected to come out of the device."""
-READY = 5.0
+PATIENCE = 30.0
+"""Seconds that the kernel may take, on a busy machine."""
+ECHO_REQUEST = bytes.fromhex("4500001c000000004001eeb9c6120001c61200020800f7ff00000000")
+"""From 198.18.0.1 to the kernel's 198.18.0.2."""
 COMMANDS = """
 ip addr add 198.18.0.2/24 brd 198.18.0.255 dev d0
 ip link set d0 mtu 1500 up
@@ -47,7 +48,7 @@ class UdpHelper(Helper):
         fcntl.ioctl(self.tun, TUNSETIFF, struct.pack("16sH22x", b"d0", IFF_TUN | IFF_NO_PI))
         for command in COMMANDS.strip().splitlines():
             subprocess.run(command.split(), check=True)
-        end = time.monotonic() + READY
+        end = time.monotonic() + PATIENCE
         while "tentative" in self._addresses() and time.monotonic() < end:
             time.sleep(0.05)
 
@@ -59,14 +60,17 @@ class UdpHelper(Helper):
         os.write(self.tun, bytes.fromhex(packet))
 
     def take(self) -> list[str]:
-        """UDP and ICMP errors that left by d0."""
-        found = []
-        while select.select([self.tun], [], [], SETTLE)[0]:
+        """UDP and ICMP errors that left by d0: what comes before the answer to an echo request of ours."""
+        os.write(self.tun, ECHO_REQUEST)
+        found: list[str] = []
+        while select.select([self.tun], [], [], PATIENCE)[0]:
             packet = os.read(self.tun, 65535)
             protocol = packet[9] if packet[0] >> 4 == 4 else packet[6]
+            if protocol == 1 and packet[20] == 0:
+                return found
             if protocol in (17, 1, 44) or (protocol == 58 and packet[40] < 128):
                 found.append(packet.hex())
-        return found
+        raise OSError("the kernel answers no ping")
 
     def sendto(self, number: int, data: str, address: str, port: int) -> int:
         return self.sockets[number][0].sendto(bytes.fromhex(data), (address, port))
