@@ -13,13 +13,15 @@ SECOND = 1_000_000_000
 ENDS = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 
 
-def udp(number: int = 0, size: int = 100, version: int = 4, tos: int = 0, dont_fragment: bool = False) -> Packet:
+def udp(
+    number: int = 0, size: int = 100, version: int = 4, tos: int = 0, dont_fragment: bool = False, sport: int = 5000
+) -> Packet:
     """A UDP datagram of ``size`` bytes, IP header included, that carries ``number``; without a checksum over IPv4."""
     src, dst = map(parse_address, ENDS[version])
     overhead = (20 if version == 4 else 40) + 8
     payload = number.to_bytes(4, "big").ljust(size - overhead, b"\0")[: size - overhead]
     length = 8 + len(payload)
-    bare = b"\x13\x88\x13\x89" + length.to_bytes(2, "big") + b"\0\0" + payload
+    bare = sport.to_bytes(2, "big") + b"\x13\x89" + length.to_bytes(2, "big") + b"\0\0" + payload
     total = checksum(bare, pseudo_sum(src, dst, UDP, length)) or 0xFFFF
     body = bare[:6] + total.to_bytes(2, "big") + bare[8:]
     if version == 6:
