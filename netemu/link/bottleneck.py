@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netemu.link.queues.base import Queue
 from netemu.link.traces import Schedule
-from netemu.link.waiting import Queue
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet

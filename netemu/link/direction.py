@@ -16,12 +16,12 @@ from random import Random
 
 from netemu.link.bottleneck import Bottleneck
 from netemu.link.delay import MEMORY, DelayLine, Flying, Jitter
-from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.impairments import CLEAR, Impairments, QueueSpec
 from netemu.link.loss import NOBODY, Chain, loss_chain
 from netemu.link.pacing import RateSchedule
+from netemu.link.queues.registry import make_queue
 from netemu.link.slices import count, join, part, wire_bytes
 from netemu.link.stats import LATE, DirectionStats
-from netemu.link.waiting import DropTail
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
@@ -67,7 +67,8 @@ class Direction:
         if asked.loss:
             self._loss, self._loss_reason = loss_chain(asked.loss, self._random("loss"))
         if self._bottleneck is None and (asked.rate or asked.queue):
-            queue = DropTail()
+            spec = asked.queue or QueueSpec()
+            queue = make_queue(spec.discipline, dict(spec.parameters), self._random("queue"))
             queue.on_drop = self._drop
             queue.on_mark = self._on_mark
             self._bottleneck = Bottleneck(queue, self._through, self._drop)
