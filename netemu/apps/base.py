@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from netemu.wire.buffer import Buffer
 
 if TYPE_CHECKING:
+    from netemu.apps.bend import Bend
     from netemu.stack.stream_socket import StreamSocket
 
 Address = tuple[str, int]
@@ -102,6 +103,11 @@ class Service(NamedTuple):
     """Sets what is special about the listening socket, before it listens; connections inherit it."""
     accepts: bool = True
     """False: the accept queue is full from the start, and nobody takes anything from it."""
+    rules: tuple[str, ...] = ()
+    """What is done to the packets of this port between host and device: 'in: …' (towards the host) or 'out: …', and a rule as
+    `netemu rule add` takes it."""
+    bend: Callable[[], Bend] | None = None
+    """Makes what bends the packets of a connection."""
 
 
 class App:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from netemu.reasons import Match, Reason
 from netemu.stack.host import Host
 from netemu.stack.sockets import Socket
 from netemu.wire.packet import Packet
+
+if TYPE_CHECKING:
+    from netemu.runtime.between import Between
 
 Tap = Callable[[Packet, int, bool, str], None]
 """(packet, wall clock ns, inbound?, what was decided)"""
@@ -31,11 +34,20 @@ class Engine:
         self.device = device
         self.epoch_ns = epoch_ns
         self.taps: list[Tap] = []
+        self.between: Between | None = None
+        """What apps have done to packets on their way between host and device, if anything (see ``insert``)."""
+        self.transmit: Callable[[int], Packet | None] = host.transmit
+        """Where packets for the device are pulled from."""
         self.now = 0
         self._stuck: tuple[Packet, str] | None = None
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._due = 0
+
+    def insert(self, between: Between) -> None:
+        """Put this between host and device. An engine without one pays nothing for it."""
+        self.between, self.transmit = between, between.transmit
+        between.on_drop = self._dropped
 
     # -- the clock of apps (netemu.apps.base.Clock) -----------------------------------------------------------------------
 
@@ -55,7 +67,9 @@ class Engine:
         Work that can wait for the end of a batch does: apps are told, ACKs are sent once for all packets (MUST-58, MUST-59).
         """
         self.now = now
-        host = self.host
+        host, between = self.host, self.between
+        if between is not None:
+            packets = between.receive(packets, now)
         if self.taps:
             for packet in packets:
                 reason = host.receive(packet, now)
@@ -71,12 +85,14 @@ class Engine:
         due = host.deadline()
         if self._calls and self._calls[0][0] < due:
             due = self._calls[0][0]
+        if between is not None and between.deadline < due:
+            due = between.deadline
         self._due = due
         return due
 
     def flush(self) -> None:
         """Tell the apps their news and send until there is nothing more, or the device is full."""
-        host, device, now = self.host, self.device, self.now
+        host, device, transmit, now = self.host, self.device, self.transmit, self.now
         if self._stuck is not None:
             if not device.write(self._stuck[0]):
                 return
@@ -86,7 +102,7 @@ class Engine:
         while True:
             if host.news:
                 host.dispatch()
-            next_packet = host.transmit(now)
+            next_packet = transmit(now)
             if next_packet is None:
                 if host.news:
                     continue  # a packet to ourselves
@@ -102,6 +118,10 @@ class Engine:
     def is_stuck(self) -> bool:
         """The device was full; call ``turn`` when it is writable again."""
         return self._stuck is not None
+
+    def _dropped(self, packet: Packet, inbound: bool, why: str) -> None:
+        if self.taps:
+            self._tap(packet, inbound, why)
 
     def _tap(self, packet: Packet, inbound: bool, why: str) -> None:
         wall = self.epoch_ns + self.now

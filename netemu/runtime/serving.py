@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from netemu.apps.base import App, Service
 from netemu.apps.registry import AppSpec
+from netemu.runtime.between import Between
 from netemu.runtime.engine import Engine
 from netemu.runtime.errors import RuntimeFailure
 from netemu.stack import constants as so
@@ -27,6 +28,15 @@ def serve(engine: Engine, spec: AppSpec, app: App) -> None:
                 _serve(engine.host, spec.name, service, family)
             except OSError as error:
                 raise RuntimeFailure(f"--app {spec.name}: port {service.port}: {error.strerror}") from None
+        if service.rules or service.bend is not None:
+            between_of(engine).add(service.port, service.rules, service.bend)
+
+
+def between_of(engine: Engine) -> Between:
+    if engine.between is None:
+        engine.insert(Between(engine.host, engine.host.random.getrandbits(64)))
+        assert engine.between is not None
+    return engine.between
 
 
 def _serve(host: Host, name: str, service: Service, family: int) -> None:

@@ -8,6 +8,7 @@ from troubled import GET, Client, World
 from netemu.apps.trouble.answers import SHORT, SIZE, page
 from netemu.apps.trouble.table import BY_NAME, TROUBLES
 from netemu.reasons import Drop, Reset
+from netemu.stack import constants as so
 from netemu.tcp.connection import Connection
 
 Kind = tuple[int, bool]
@@ -258,8 +259,7 @@ def test_slow_reader(world: World) -> None:
 
 
 def test_tiny_window(world: World) -> None:
-    upload = b"PUT / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000)
-    client = world.get("tiny-window", request=upload)
+    client = world.get("tiny-window", request=upload(10_000))
     assert client.fin
     assert is_whole(client, "tiny-window")
     assert max(payloads(world, inbound=True)) == 64
@@ -268,8 +268,7 @@ def test_tiny_window(world: World) -> None:
 
 
 def test_tiny_mss(world: World) -> None:
-    upload = b"PUT / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000)
-    client = world.get("tiny-mss", request=upload)
+    client = world.get("tiny-mss", request=upload(10_000))
     assert client.fin
     assert is_whole(client, "tiny-mss")
     connection = client.socket.connection
@@ -293,6 +292,85 @@ def payloads(world: World, inbound: bool) -> list[int]:
             start = 20 if packet[0] >> 4 == 4 else 40
             sizes.append(len(packet) - start - (packet[start + 12] >> 4) * 4)
     return sizes
+
+
+# -- on the way
+
+
+def upload(size: int) -> bytes:
+    return b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+
+
+def test_half_open(world: World) -> None:
+    client = world.get("half-open", 60)
+    assert client.end is None
+    assert client.last == pytest.approx(0.005, abs=0.002)
+    assert 2048 <= len(client.data) < 2 * 1460 + 100
+    client.again(b"anybody there?")
+    world.run(60)
+    assert client.unsent == 14, "nothing is acknowledged"
+
+
+def test_mute_keepalive(world: World) -> None:
+    client = world.connect("mute-keepalive")
+    for level, option, value in (
+        (so.SOL_SOCKET, so.SO_KEEPALIVE, 1),
+        (so.IPPROTO_TCP, so.TCP_KEEPIDLE, 10),
+        (so.IPPROTO_TCP, so.TCP_KEEPINTVL, 2),
+        (so.IPPROTO_TCP, so.TCP_KEEPCNT, 3),
+    ):
+        client.socket.setsockopt(level, option, value)
+    world.run(5)
+    client.again(b"anybody there?")
+    world.run(1)
+    assert not client.unsent, "data is acknowledged"
+    world.run(20)
+    assert client.error == "ETIMEDOUT"
+    assert client.end == pytest.approx(5 + 10 + 3 * 2, abs=0.2)
+
+
+def test_keepalive_is_answered_elsewhere(world: World) -> None:
+    """The control of the test above."""
+    client = world.connect("stall")
+    client.socket.setsockopt(so.SOL_SOCKET, so.SO_KEEPALIVE, 1)
+    client.socket.setsockopt(so.IPPROTO_TCP, so.TCP_KEEPIDLE, 10)
+    client.socket.setsockopt(so.IPPROTO_TCP, so.TCP_KEEPCNT, 1)
+    world.run(60)
+    assert client.end is None
+
+
+def test_lost_update(world: World) -> None:
+    client = world.get("lost-update", request=upload(10_000))
+    assert client.fin
+    assert is_whole(client, "lost-update")
+    assert "dropped by LostUpdate" in {why for _, _, why in world.seen}
+    assert client.first is not None
+    assert client.first > 3.1, "the client had to probe"
+
+
+def test_overlapping(world: World) -> None:
+    client = world.get("overlapping")
+    assert client.fin
+    assert is_whole(client, "overlapping")
+    sizes = payloads(world, inbound=False)
+    assert sum(sizes) - len(client.data) >= 100 * 28
+    assert client.socket.connection is None or client.socket.connection.total_retransmits == 0
+
+
+def test_wrong_acks(world: World) -> None:
+    client = world.get("wrong-acks")
+    assert client.fin
+    assert is_whole(client, "wrong-acks")
+    counters = world.client.host.counters
+    assert (counters[Drop.BAD_ACK], counters[Drop.OLD_ACK]) == (1, 1)
+
+
+def test_blind_reset(world: World) -> None:
+    client = world.get("blind-reset")
+    assert client.fin
+    assert is_whole(client, "blind-reset")
+    counters = world.client.host.counters
+    assert (counters[Drop.RST_CHALLENGED], counters[Drop.SYN_CHALLENGED]) == (1, 1)
 
 
 # -- all of them

@@ -65,13 +65,6 @@ class Answer(OnRequest):
         return not self.finished
 
 
-class LongAnswer(Answer):
-    """256 KiB: with offload several super-segments."""
-
-    __slots__ = ()
-    size = 256 << 10
-
-
 class LateHandshake(Answer):
     """Handed out at its SYN; the SYN-ACK goes 5 s later."""
 
@@ -93,6 +86,17 @@ class LateAnswer(Answer):
 
     def requested(self) -> None:
         self.later(5 * SECOND, super().requested)
+
+
+class ReadsLate(Answer):
+    """Reads nothing for 3 s."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: Transport) -> None:
+        super().connection_made(transport)
+        transport.pause_reading()
+        self.later(3 * SECOND, transport.resume_reading)
 
 
 # -- in pieces ------------------------------------------------------------------------------------------------------------------

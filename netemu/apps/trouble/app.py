@@ -37,7 +37,9 @@ class TroubleApp(App):
     def services(self, port: int) -> Iterator[Service]:
         for trouble in TROUBLES:
             stream = partial(trouble.stream, self, trouble) if trouble.stream else None
-            yield Service(port + trouble.number - 1, stream, None, trouble.prepare, trouble.accepts)
+            here = port + trouble.number - 1
+            rules = tuple(rule.format(port=here) for rule in trouble.rules)
+            yield Service(here, stream, None, trouble.prepare, trouble.accepts, rules, trouble.bend)
 
     def remember(self, connection: Troubled) -> None:
         self._open[connection] = self.clock.time()

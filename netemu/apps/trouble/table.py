@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.apps.base import StreamProtocol
-from netemu.apps.trouble import answers, connection
+from netemu.apps.trouble import answers, connection, packets
 from netemu.stack import constants as so
 
 if TYPE_CHECKING:
+    from netemu.apps.bend import Bend
     from netemu.apps.trouble.app import TroubleApp
     from netemu.stack.stream_socket import StreamSocket
 
@@ -48,6 +49,9 @@ class Trouble(NamedTuple):
     """Whose protocol object serves a connection; None: nothing listens there."""
     prepare: Callable[[StreamSocket], None] | None = None
     accepts: bool = True
+    rules: tuple[str, ...] = ()
+    """With {port} for its port."""
+    bend: Callable[[], Bend] | None = None
 
 
 TROUBLES = (
@@ -66,6 +70,9 @@ TROUBLES = (
             answers.ResetBytes),
     Trouble(11, "reset-for-fin", "sends a whole answer without a length, then a RST in place of the FIN",
             "reports the reset: it cannot know that the body is whole", "0 s", answers.ResetForFin),
+    Trouble(12, "half-open", "goes silent after 2 KiB of its answer: nothing is answered or acknowledged any more",
+            "gives up when nothing has come for a while; keep-alive tells it too",
+            "as long as the client waits (10 minutes at most)", answers.Answer, bend=packets.HalfOpen),
     Trouble(13, "early-fin", "sends a FIN as soon as the handshake is done, and never answers",
             "reports an empty answer; may try once more", "0 s", connection.EarlyFin),
     Trouble(14, "half-close", "sends its answer and a FIN, and goes on reading until the client closes",
@@ -75,6 +82,9 @@ TROUBLES = (
             answers.NeverCloses),
     Trouble(17, "stall", "sends 4096 of 8192 bytes of the body, then nothing, and stays connected",
             "gives up when nothing has come for a while", "as long as the client waits (10 minutes at most)", answers.Stall),
+    Trouble(37, "mute-keepalive", "stalls in the middle of the body, and answers no keep-alive probes",
+            "ends the connection after its last probe, if it sends any", "the client's keep-alive time and intervals",
+            answers.Stall, bend=packets.MuteKeepalive),
     Trouble(18, "drip", "sends a byte of the body each second", "has a limit for the whole, or a least speed",
             "320 s", answers.Drip),
     Trouble(19, "slow-head", "sends a byte of the answer's head each second", "has a limit for the head too",
@@ -104,10 +114,21 @@ TROUBLES = (
             connection.SlowReader, receive_buffer(256)),
     Trouble(26, "tiny-window", "offers a window of 64 bytes, then answers", "sends 64 bytes a round trip",
             "a round trip for each 64 bytes of the request", answers.Answer, receive_buffer(64)),
+    Trouble(27, "lost-update", "reads nothing for 3 s, with room for 4096 bytes; the ACK that opens the window is lost",
+            "probes the zero window, and goes on", "3 s and the time to the client's next probe",
+            answers.ReadsLate, receive_buffer(4096), bend=packets.LostUpdate),
     Trouble(28, "tiny-mss", "announces a MSS of 88 bytes, and sends no larger segments", "sends no more than that at a time",
             "0 s", answers.Answer, option(so.IPPROTO_TCP, so.TCP_MAXSEG, 88)),
     Trouble(29, "tiny-segments", "sends its answer one byte in each segment, a segment each millisecond",
             "puts the pieces together", "0.5 s", answers.Pieces),
+    # -- on the way
+    Trouble(31, "overlapping", "sends segments each of which repeats the last 100 bytes of the one before",
+            "takes every byte once", "0 s", answers.Answer, option(so.IPPROTO_TCP, so.TCP_MAXSEG, 1100), bend=packets.Overlap),
+    Trouble(34, "wrong-acks", "acknowledges what was never sent, and what was sent long ago, before it answers",
+            "ignores both (RFC 5961 5: a challenge ACK), and takes the answer", "0 s", answers.Answer, bend=packets.WrongAcks),
+    Trouble(35, "blind-reset", "sends a RST and a SYN inside the window but at the wrong number, before it answers",
+            "ignores both (RFC 5961 3, 4: a challenge ACK), and takes the answer", "0 s", answers.Answer,
+            bend=packets.BlindReset),
 )  # fmt: skip
 """In the order in which they are listed."""
 
