@@ -35,7 +35,7 @@ _SIZES = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 2
 _SIZES |= {"kbit": 125, "mbit": 125_000, "gbit": 125_000_000}
 """Bytes; a kilobyte is 1024 of them, as in tc(8)."""
 
-_NUMBER = re.compile(r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:e([+-]?\d{1,2}))?([a-z/%]*)", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:e([+-]?\d{1,3}))?([a-z/%]*)", re.ASCII | re.IGNORECASE)
 
 
 def _split(word: str, example: str) -> tuple[Decimal, str]:
@@ -117,7 +117,8 @@ def size_text(value: int) -> str:
 
 def share_text(value: float) -> str:
     """'0.1%'."""
-    return _plain(Decimal(repr(value)) * 100) + "%"
+    percent = Decimal(repr(value)) * 100
+    return f"{percent:e}%" if 0 < percent < Decimal("1e-9") else _plain(percent) + "%"
 
 
 def _plain(number: Decimal) -> str:
