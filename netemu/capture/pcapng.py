@@ -35,43 +35,63 @@ class Writable(Protocol):
 
 
 class PcapngWriter:
-    """One section with one interface; times are nanoseconds since the epoch."""
+    """One section, an interface for each point where packets were seen; times are nanoseconds since the epoch."""
 
     def __init__(self, out: Writable, name: str, snaplen: int = SNAPLEN) -> None:
+        """``name``: of the first interface, which is there even without packets."""
         self.packets = 0
         self._out = out
         self._snaplen = snaplen
-        self._first = self._last = 0
+        self._points: dict[str, Point] = {}
         section = struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1) + _text(SHB_USERAPPL, f"netemu {__version__}") + _END
-        interface = (
-            struct.pack("<HHI", LINKTYPE_RAW, 0, snaplen) + _text(IF_NAME, name) + _option(IF_TSRESOL, b"\x09") + _END
-        )
-        out.write(_block(SECTION, section) + _block(INTERFACE, interface))
+        self._start = _block(SECTION, section)
+        self._first = self._add(name)
 
-    def packet(self, data: Buffer, wall_ns: int, inbound: bool, comment: str = "") -> None:
-        """Add one IP packet. ``inbound`` is towards the emulated host."""
+    def _add(self, name: str) -> Point:
+        """A new interface. The first leaves together with the section's head."""
+        interface = struct.pack("<HHI", LINKTYPE_RAW, 0, self._snaplen) + _text(IF_NAME, name)
+        self._out.write(self._start + _block(INTERFACE, interface + _option(IF_TSRESOL, b"\x09") + _END))
+        self._start = b""
+        point = self._points[name] = Point(len(self._points))
+        return point
+
+    def packet(self, data: Buffer, wall_ns: int, inbound: bool, comment: str = "", name: str = "") -> None:
+        """Add one IP packet, seen at the point ``name``, or at the first. ``inbound`` is towards the emulated host."""
+        point = (self._points.get(name) or self._add(name)) if name else self._first
         self.packets += 1
-        self._first, self._last = self._first or wall_ns, wall_ns
+        point.packets += 1
+        point.first, point.last = point.first or wall_ns, wall_ns
         kept = data[: self._snaplen]
         options = _option(EPB_FLAGS, struct.pack("<I", INBOUND if inbound else OUTBOUND))
         if comment:
             options += _text(COMMENT, comment)
-        head = struct.pack("<IIIII", 0, wall_ns >> 32, wall_ns & 0xFFFFFFFF, len(kept), len(data))
+        head = struct.pack("<IIIII", point.number, wall_ns >> 32, wall_ns & 0xFFFFFFFF, len(kept), len(data))
         self._out.write(_block(PACKET, b"".join((head, kept, bytes(-len(kept) % 4), options, _END))))
 
     def close(self, dropped: int = 0, comment: str = "") -> None:
-        """Add the statistics: packets written, and ``dropped`` ones for which the reader was too slow."""
-        options = b"".join(
-            (
-                _option(ISB_STARTTIME, _time(self._first)),
-                _option(ISB_ENDTIME, _time(self._last)),
-                _option(ISB_IFRECV, struct.pack("<Q", self.packets + dropped)),
-                _option(ISB_IFDROP, struct.pack("<Q", dropped)),
-                _text(COMMENT, comment) if comment else b"",
-                _END,
+        """Add the statistics: packets written, and ``dropped`` ones for which the reader was too slow (at the first point)."""
+        for point in self._points.values():
+            lost, says = (dropped, comment) if point is self._first else (0, "")
+            options = b"".join(
+                (
+                    _option(ISB_STARTTIME, _time(point.first)),
+                    _option(ISB_ENDTIME, _time(point.last)),
+                    _option(ISB_IFRECV, struct.pack("<Q", point.packets + lost)),
+                    _option(ISB_IFDROP, struct.pack("<Q", lost)),
+                    _text(COMMENT, says) if says else b"",
+                    _END,
+                )
             )
-        )
-        self._out.write(_block(STATISTICS, struct.pack("<I", 0) + _time(self._last) + options))
+            self._out.write(_block(STATISTICS, struct.pack("<I", point.number) + _time(point.last) + options))
+
+
+class Point:
+    """An interface of the file."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.packets = 0
+        self.first = self.last = 0
 
 
 class Record(NamedTuple):
@@ -83,6 +103,8 @@ class Record(NamedTuple):
     inbound: bool = False
     comment: str = ""
     dropped: int = 0
+    point: str = ""
+    """Where it was seen."""
 
 
 def read_blocks(read: Callable[[int], bytes]) -> Iterator[Record]:
@@ -90,6 +112,7 @@ def read_blocks(read: Callable[[int], bytes]) -> Iterator[Record]:
 
     Raises EOFError when the stream ends within a block.
     """
+    points: list[str] = []
     while head := read(8):
         if len(head) < 8:
             raise EOFError("the capture ends within a block")
@@ -97,16 +120,19 @@ def read_blocks(read: Callable[[int], bytes]) -> Iterator[Record]:
         block = head + read(length - 8)
         if len(block) < length or length < 12:
             raise EOFError("the capture ends within a block")
-        yield _record(kind, block)
+        if kind == INTERFACE:
+            points.append(_options(block[16:-4]).get(IF_NAME, b"").decode(errors="replace"))
+        yield _record(kind, block, points)
 
 
-def _record(kind: int, block: bytes) -> Record:
+def _record(kind: int, block: bytes, points: list[str]) -> Record:
     if kind == PACKET:
-        _, high, low, kept, _ = struct.unpack_from("<IIIII", block, 8)
+        number, high, low, kept, _ = struct.unpack_from("<IIIII", block, 8)
         options = _options(block[28 + kept + -kept % 4 : -4])
         inbound = options.get(EPB_FLAGS, b"\0")[0] & 3 == INBOUND
         comment = options.get(COMMENT, b"").decode(errors="replace")
-        return Record(block, block[28 : 28 + kept], high << 32 | low, inbound, comment)
+        point = points[number] if number < len(points) else ""
+        return Record(block, block[28 : 28 + kept], high << 32 | low, inbound, comment, point=point)
     if kind == STATISTICS:
         options = _options(block[20:-4])
         comment = options.get(COMMENT, b"").decode(errors="replace")

@@ -57,7 +57,7 @@ def capture(
     if write is None:
         with ended_by_signals() as watch, instance.capture(text, count or 0, snaplen) as stream:
             watch(stream)
-            consume(stream, print_line)
+            consume(stream, Printer().line)
         return
     with (
         ended_by_signals() as watch,
@@ -138,18 +138,26 @@ def consume(stream: Capture, use: Callable[[Record], None]) -> None:
         use(record)
 
 
-def print_line(record: Record) -> None:
-    from netemu.wire.describe import describe
+class Printer:
+    """A line for each packet."""
 
-    if record.data is None:
-        if record.comment:
-            print(f"netemu: {printable(record.comment)}", file=sys.stderr)
-        return
-    seconds, nanoseconds = divmod(record.wall_ns, 10**9)
-    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
-    direction = "in " if record.inbound else "out"
-    decision = f"  [{printable(record.comment)}]" if record.comment else ""
-    print(f"{clock}.{nanoseconds:09} {direction} {describe(record.data)}{decision}", flush=True)
+    def __init__(self) -> None:
+        self._points: dict[str, None] = {}
+
+    def line(self, record: Record) -> None:
+        from netemu.wire.describe import describe
+
+        if record.data is None:
+            if record.comment:
+                print(f"netemu: {printable(record.comment)}", file=sys.stderr)
+            return
+        self._points[record.point] = None
+        seconds, nanoseconds = divmod(record.wall_ns, 10**9)
+        clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+        direction = "in " if record.inbound else "out"
+        point = f"{printable(record.point)}: " if len(self._points) > 1 else ""
+        decision = f"  [{printable(record.comment)}]" if record.comment else ""
+        print(f"{clock}.{nanoseconds:09} {direction} {point}{describe(record.data)}{decision}", flush=True)
 
 
 def copy(stream: Capture, write_block: Callable[[bytes], None]) -> None:

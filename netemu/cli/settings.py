@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 
@@ -11,8 +12,8 @@ import msgspec
 from netemu.apps.base import UsageError
 from netemu.apps.registry import DEFAULT_APPS, AppSpec, make_app, parse_app
 from netemu.runtime.errors import RuntimeFailure
-from netemu.runtime.messages import InstanceConfig
 from netemu.runtime.paths import check_name
+from netemu.runtime.plan import HostPlan, InstanceConfig, LinkPlan, Plan, TunPlan
 from netemu.runtime.privileges import target_user
 from netemu.stack.flavours import FLAVOURS
 from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure
@@ -21,6 +22,8 @@ from netemu.tcp.config import Config
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 
+HOST, TUN, LINK = "host", "tun", "link"
+"""What the nodes of a plain instance are called, and what is between them."""
 DEFAULT_NAME = "netemu0"
 DEFAULT_MTU = 1500
 DEFAULT_FLAVOUR = "linux"
@@ -77,22 +80,31 @@ def build_config(settings: Settings) -> InstanceConfig:
     interfaces = _host_addresses(settings, addresses)
     _check_distinct(addresses, interfaces)
     target_user(settings.user)
-    return InstanceConfig(
-        name=name,
-        tun=_tun(settings.tun or name),
-        mtu=_mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces]),
-        addresses=tuple(map(str, addresses)),
-        host_addresses=tuple(map(str, interfaces)),
-        apps=_apps(settings.app or [], settings.no_apps),
-        pcap=settings.pcap,
-        seed=_seed(settings.seed),
-        user=settings.user,
-        offload=not settings.no_offload,
-        netns=_netns(settings.netns),
-        shared=settings.shared,
-        flavour=_flavour(settings.flavour or DEFAULT_FLAVOUR),
-        sysctl=_sysctl(settings.sysctl or []),
+    mtu = _mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces])
+    host = HostPlan(
+        HOST,
+        tuple(_with_prefix(address, interfaces) for address in addresses),
+        mtu,
+        _flavour(settings.flavour or DEFAULT_FLAVOUR),
+        _sysctl(settings.sysctl or []),
+        _apps(settings.app or [], settings.no_apps),
     )
+    tun = TunPlan(
+        TUN,
+        _tun(settings.tun or name),
+        tuple(map(str, interfaces)),
+        tuple(str(a) for a in addresses if not any(a in interface.network for interface in interfaces)),
+        mtu,
+        not settings.no_offload,
+        _netns(settings.netns),
+    )
+    plan = Plan((host,), (tun,), links=(LinkPlan(LINK, (TUN, HOST)),), seed=_seed(settings.seed))
+    return InstanceConfig(name, plan, settings.pcap, settings.user, settings.shared)
+
+
+def _with_prefix(address: Address, interfaces: list[Interface]) -> str:
+    """An address of the host with the prefix of the kernel's end that covers it."""
+    return next((f"{address}/{i.network.prefixlen}" for i in interfaces if address in i.network), str(address))
 
 
 def _explain(error: Exception) -> str:
@@ -184,8 +196,11 @@ class _NoClock:
         pass
 
 
-def _seed(seed: int | None) -> int | None:
-    if seed is not None and seed not in SEED_RANGE:
+def _seed(seed: int | None) -> int:
+    """One that nobody chose is short, so that people can give it again."""
+    if seed is None:
+        return secrets.randbelow(2**32)
+    if seed not in SEED_RANGE:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2**64 - 1")
     return seed
 

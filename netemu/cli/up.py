@@ -26,7 +26,8 @@ from netemu.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from netemu.runtime.messages import InstanceConfig, Status
+    from netemu.runtime.messages import Status
+    from netemu.runtime.plan import InstanceConfig
 
 
 def up(

@@ -82,7 +82,7 @@ class Direction:
     @property
     def is_clear(self) -> bool:
         """Nothing is asked and nothing is on its way: packets may pass by this direction."""
-        return self.impairments is CLEAR and self.deadline == NEVER and self.watch is None
+        return self.impairments is CLEAR and self.deadline == NEVER
 
     def send(self, packet: Packet, now: int) -> None:
         """Take a packet (or a super-packet) in."""

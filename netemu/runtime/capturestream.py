@@ -34,14 +34,14 @@ class CaptureStream:
         self._something = asyncio.Event()
         self._writer = PcapngWriter(self, name, snaplen)
 
-    def tap(self, packet: Packet, wall_ns: int, inbound: bool, comment: str) -> None:
+    def tap(self, packet: Packet, wall_ns: int, inbound: bool, comment: str, point: str) -> None:
         """See one packet."""
         if self._ended or not self._keep(packet.head):
             return
         if self._size + len(packet) > self._limit:
             self.dropped += 1
             return
-        self._writer.packet(bytes(packet), wall_ns, inbound, comment)
+        self._writer.packet(bytes(packet), wall_ns, inbound, comment, point)
         if self._writer.packets == self._count:
             self.end()
 

@@ -131,7 +131,7 @@ class ControlServer:
         except FilterError as error:
             raise bad_request(str(error)) from None
         count, snaplen = number_of(request, "count", 0), number_of(request, "snaplen", SNAPLEN)
-        return CaptureStream(self._instance.name, keep, count, snaplen)
+        return CaptureStream(self._instance.status().tun, keep, count, snaplen)
 
     async def _end_capture(self, request: web.Request) -> web.Response:
         capture = self._captures.get(int(request.match_info["number"]))

@@ -1,13 +1,13 @@
-"""Real time: an engine on a TUN device in an asyncio loop."""
+"""Real time: a network on TUN devices in an asyncio loop."""
 
 from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from netemu.runtime.engine import Engine
-from netemu.runtime.loop import DeviceLoop
+from netemu.runtime.loop import DeviceLoop, Serve
+from netemu.runtime.network import Attachment, Network
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
@@ -21,9 +21,10 @@ PAUSE_NS = 5_000
 
 
 class TunDevice:
-    """The engine's device: packets to the TUN."""
+    """A network's device: packets to the TUN."""
 
     def __init__(self, tun: Tun) -> None:
+        self.tun = tun
         self._write = tun.write
         self.refused = 0
 
@@ -38,72 +39,93 @@ class TunDevice:
 
 
 class Driver:
-    """Reads the device when it is readable, turns the engine, and wakes it at its deadlines."""
+    """Reads the devices when they are readable, turns the network, and wakes it at its deadlines."""
 
-    def __init__(self, engine: Engine, tun: Tun, loop: DeviceLoop, on_failure: Callable[[TunError], None]) -> None:
-        """``on_failure`` is told when the device is gone; the driver has stopped then."""
-        self._engine = engine
-        self._tun = tun
-        self._device = loop.device
+    def __init__(
+        self,
+        network: Network,
+        devices: Iterable[tuple[Attachment, Tun]],
+        loop: DeviceLoop,
+        on_failure: Callable[[TunError], None],
+    ) -> None:
+        """``on_failure`` is told when a device is gone; the driver has stopped then."""
+        self._network = network
+        self._devices = list(devices)
+        self._selector = loop.device
         self._on_failure = on_failure
-        self._beside: list[int] = []
-        self._waiting_to_write = False
-        self._limit = 1
-        self._finished = 0
+        self._is_full = False
 
     def start(self) -> None:
-        self._device.watch(self._tun.fileno(), self._serve)
+        for attachment, tun in self._devices:
+            self._selector.watch(tun.fileno(), self._reader(attachment, tun))
+        self._selector.at_deadline = self._at_deadline
         self.kick()
 
     def stop(self) -> None:
-        for fd in self._beside:
-            self._device.unwatch_beside(fd)
-        self._beside.clear()
-        self._device.unwatch()
+        self._selector.unwatch()
 
     def serve_beside(self, fd: int, serve: Callable[[], None]) -> None:
-        """Call ``serve`` when ``fd`` is readable, and turn the engine for what it did to the host."""
+        """Call ``serve`` when ``fd`` is readable, and turn the network for what it did to a host."""
 
         def serve_and_turn() -> int:
             try:
-                self._engine.now = self._engine.host.now = time.monotonic_ns()
+                self._network.set_time(time.monotonic_ns())
                 serve()
-                return self._turn([], time.monotonic_ns())
+                return self._after(self._network.kick(time.monotonic_ns()))
             except TunError as error:
-                self._fail(error)
-                return NEVER
+                return self._fail(error)
 
-        self._device.watch_beside(fd, serve_and_turn)
-        self._beside.append(fd)
+        self._selector.watch(fd, serve_and_turn)
 
     def kick(self) -> None:
-        """Something was done to the host from outside a turn."""
+        """Something was done to a host or a link from outside a turn."""
         try:
-            self._device.deadline = self._turn([], time.monotonic_ns())
+            self._selector.deadline = self._after(self._network.kick(time.monotonic_ns()))
         except TunError as error:
             self._fail(error)
 
-    def _serve(self) -> int:
+    def _at_deadline(self) -> int:
         try:
-            now = time.monotonic_ns()
-            # A read of nothing costs 2 us (15 after a context switch), the selector's word that there is more half a
-            # microsecond. So after a pause one packet is asked for, and ever more while they keep coming.
-            self._limit = 1 if now - self._finished > PAUSE_NS else min(4 * self._limit, BATCH)
-            packets = [Packet(head, (), gso, start, offset) for head, gso, start, offset in self._tun.read(self._limit)]
-            deadline = self._turn(packets, now)
-            self._finished = time.monotonic_ns()
-            return deadline
+            return self._after(self._network.turn(time.monotonic_ns()))
         except TunError as error:
-            self._fail(error)
-            return NEVER
+            return self._fail(error)
 
-    def _turn(self, packets: list[Packet], now: int) -> int:
-        deadline = self._engine.turn(now, packets)
-        if self._engine.is_stuck != self._waiting_to_write:
-            self._waiting_to_write = self._engine.is_stuck
-            self._device.want_write(self._waiting_to_write)
+    def _reader(self, attachment: Attachment, tun: Tun) -> Serve:
+        """Reads a batch of ``tun``, turns the network, and returns the next deadline."""
+        network, read, clock = self._network, tun.read, time.monotonic_ns
+        limit, finished = 1, 0
+
+        def serve() -> int:
+            nonlocal limit, finished
+            try:
+                now = clock()
+                # A read of nothing costs 2 us (15 after a context switch), the selector's word that there is more half a
+                # microsecond. So after a pause one packet is asked for, and ever more while they keep coming.
+                limit = 1 if now - finished > PAUSE_NS else min(4 * limit, BATCH)
+                packets = (
+                    [Packet(head, (), gso, start, offset) for head, gso, start, offset in read(limit)]
+                    if not self._is_full
+                    else ()
+                )
+                deadline = network.turn(now, attachment, packets)
+                if network.is_full != self._is_full:
+                    self._after(deadline)
+                finished = clock()
+                return deadline
+            except TunError as error:
+                return self._fail(error)
+
+        return serve
+
+    def _after(self, deadline: int) -> int:
+        """Read no more while a device is full, and wait until it is writable."""
+        if self._network.is_full != self._is_full:
+            self._is_full = self._network.is_full
+            for _, tun in self._devices:
+                self._selector.want(tun.fileno(), read=not self._is_full, write=self._is_full)
         return deadline
 
-    def _fail(self, error: TunError) -> None:
+    def _fail(self, error: TunError) -> int:
         self.stop()
         self._on_failure(error)
+        return NEVER

@@ -27,9 +27,9 @@ class FileCapture:
         self._is_open = True
         self._writer = PcapngWriter(self, name)
 
-    def __call__(self, packet: Packet, wall_ns: int, inbound: bool, comment: str) -> None:
+    def __call__(self, packet: Packet, wall_ns: int, inbound: bool, comment: str, point: str) -> None:
         if self._is_open:
-            self._writer.packet(bytes(packet), wall_ns, inbound, comment)
+            self._writer.packet(bytes(packet), wall_ns, inbound, comment, point)
 
     def write(self, block: bytes) -> None:
         """Append one block (for PcapngWriter)."""

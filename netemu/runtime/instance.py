@@ -1,4 +1,4 @@
-"""A running instance: TUN, host, apps, capture and control API, put together and taken apart."""
+"""A running instance: TUNs, network, apps, capture and control API, put together and taken apart."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 
 import msgspec
 from msgspec.structs import astuple
 
 import netemu
-from netemu.apps.registry import make_app
-from netemu.reasons import Close, Drop, Match, Reset
+from netemu.reasons import Close, Drop, Match, Reason, Reset
+from netemu.runtime.assemble import Assembly
 from netemu.runtime.broker.broker import Broker
 from netemu.runtime.driver import Driver, TunDevice
-from netemu.runtime.engine import Engine
 from netemu.runtime.filecapture import FileCapture
 from netemu.runtime.loop import DeviceLoop
-from netemu.runtime.messages import AppRow, Counters, InstanceConfig, Question, SocketRow, Status, Tap, Verdict
+from netemu.runtime.messages import AppRow, Counters, HostRow, Question, SocketRow, Status, TunRow, Verdict
+from netemu.runtime.network import HostNode
+from netemu.runtime.observer import Observer, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
+from netemu.runtime.plan import HostPlan, InstanceConfig, TunPlan
 from netemu.runtime.privileges import drop_root, target_user
-from netemu.runtime.serving import serve
 from netemu.stack.craft import craft, wanted
 from netemu.stack.host import Host
 from netemu.stack.why import why, why_sent
@@ -42,7 +44,7 @@ GRACE = 2.0
 
 
 class Instance:
-    """One emulated host on one TUN device; implements netemu.runtime.messages.InstanceView."""
+    """An emulated network on TUN devices; implements netemu.runtime.messages.InstanceView."""
 
     def __init__(self, config: InstanceConfig) -> None:
         """Take what it needs of the machine: the instance's directory, the TUN, the capture file. Then give up root."""
@@ -58,47 +60,58 @@ class Instance:
         """The signal that ended it."""
 
     def _set_up(self, undo: contextlib.ExitStack) -> None:
-        config = self.config
+        config, plan = self.config, self.config.plan
         target = target_user(config.user)
         uid, gid = (target.uid, target.gid) if target else (None, None)
         self.directory: InstanceDirectory = claim(config.name, uid, gid, shared=config.shared)
         undo.callback(self.directory.release)
-        self.tun = Tun(config.tun, mtu=config.mtu, offload=config.offload, netns=config.netns)
-        undo.callback(self.tun.close)
-        self.tun.configure(config.host_addresses, _routes(config))
+        self.tuns = {tun.name: _open(tun, undo) for tun in plan.tuns}
         capture = None
         if config.pcap:
             owner = (target.uid, target.gid) if target else None
-            capture = FileCapture(config.pcap, self.tun.name, warn, owner)
+            capture = FileCapture(config.pcap, self._first_point(), warn, owner)
             undo.callback(capture.close)
         self.started = time.time()
-        self.host = Host(
-            _with_prefixes(config),
-            mtu=config.mtu,
-            seed=config.seed,
-            offload=self.tun.offload,
-            device=self.tun.name,
-            flavour=config.flavour,
-            sysctl=config.sysctl,
+        self.assembly = Assembly(
+            plan,
+            {name: TunDevice(tun) for name, tun in self.tuns.items()},
+            epoch_ns=time.time_ns() - time.monotonic_ns(),
+            now=time.monotonic_ns(),
+            offload=any(tun.offload for tun in self.tuns.values()),
+            device_name=self._device_name,
         )
-        self.engine = Engine(self.host, TunDevice(self.tun), time.time_ns() - time.monotonic_ns())
-        self.engine.now = self.host.now = time.monotonic_ns()
+        self.network = self.assembly.network
+        for name, tun in self.tuns.items():
+            self.network.attachments[name].point = tun.name
+        self._observer = Observer(self.network)
         if capture is not None:
-            self.engine.taps.append(capture)
-        self._apps = [(spec, make_app(spec, self.engine)) for spec in config.apps]
-        self._serve()
+            self._observer.add(capture)
         from netemu.runtime.control import (
             ControlServer,  # while root can read the interpreter's files, and the user may not
         )
 
         self._server = ControlServer(self, self.directory.socket)
         self.user = drop_root(config.user) or _user_name()
-        self._broker = Broker(self.host, self.engine, self.name, self.directory.path, shared=config.shared)
-        undo.callback(self._broker.stop)
+        self._brokers = [self._broker(node, number, undo) for number, node in enumerate(self.network.hosts.values())]
 
-    def _serve(self) -> None:
-        for spec, app in self._apps:
-            serve(self.engine, spec, app)
+    def _first_point(self) -> str:
+        return next((tun.name for tun in self.tuns.values()), self.config.name)
+
+    def _device_name(self, host: str) -> str:
+        """What a host's sockets know their wire by: the TUN, where the host's link leads to one."""
+        for link in self.config.plan.links:
+            if host in link.ends:
+                other = link.ends[link.ends[0] == host]
+                return self.tuns[other].name if other in self.tuns else "eth0"
+        return "eth0"
+
+    def _broker(self, node: HostNode, number: int, undo: contextlib.ExitStack) -> Broker:
+        """The first host's is where an instance with one host has it."""
+        path = self.directory.path if number == 0 else self.directory.path / node.name
+        path.mkdir(mode=0o755 if self.config.shared else 0o700, exist_ok=True)
+        broker = Broker(node.engine.host, node.engine, self.name, path, shared=self.config.shared)
+        undo.callback(broker.stop)
+        return broker
 
     # -- running ----------------------------------------------------------------------------------------------------------
 
@@ -106,9 +119,11 @@ class Instance:
         """Run until stop(), a signal, the device's failure or, if given, the end of ``until()``."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, DeviceLoop)
-        driver = Driver(self.engine, self.tun, loop, self._device_failed)
+        devices = [(self.network.attachments[name], tun) for name, tun in self.tuns.items()]
+        driver = Driver(self.network, devices, loop, self._device_failed)
         driver.start()
-        driver.serve_beside(self._broker.fileno(), self._broker.serve)
+        for broker in self._brokers:
+            driver.serve_beside(broker.fileno(), broker.serve)
         for number in (signal.SIGINT, *ENDING):
             loop.add_signal_handler(number, self._on_signal, number, until is not None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
@@ -131,7 +146,8 @@ class Instance:
     async def _end(self, driver: Driver) -> None:
         """Reset the connections that are open, let the packets out, then stop answering."""
         if self.failure is None:
-            self.host.shutdown()
+            for node in self.network.hosts.values():
+                node.engine.host.shutdown()
             driver.kick()
         driver.stop()
         await self._server.stop()
@@ -156,31 +172,56 @@ class Instance:
         self._stopping.set()
 
     def status(self) -> Status:
+        plan = self.config.plan
+        hosts = [self._host_row(host) for host in plan.hosts]
+        tuns = [self._tun_row(tun) for tun in plan.tuns]
         return Status(
             name=self.name,
             pid=os.getpid(),
             version=netemu.__version__,
-            tun=self.tun.name,
-            mtu=self.config.mtu,
-            offload=self.tun.offload,
+            tun=tuns[0].device if tuns else "",
+            mtu=tuns[0].mtu if tuns else 0,
+            offload=bool(tuns) and tuns[0].offload,
             user=self.user,
-            addresses=list(self.config.addresses),
-            host_addresses=list(self.config.host_addresses),
+            addresses=[address.partition("/")[0] for host in hosts for address in host.addresses],
+            host_addresses=[address for tun in tuns for address in tun.addresses],
             started=self.started,
-            apps=[
-                AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"], app.span)
-                for spec, app in self._apps
-            ],
-            flavour=self.config.flavour,
+            apps=[app for host in hosts for app in host.apps],
+            flavour=hosts[0].flavour if hosts else "linux",
             directory=os.fspath(self.directory.path),
+            seed=plan.seed,
+            hosts=hosts,
+            tuns=tuns,
+            routers=list(self.network.routers),
+            links=list(self.network.links),
         )
 
+    def _host_row(self, host: HostPlan) -> HostRow:
+        apps = [
+            AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"])
+            for spec, app in self.assembly.services[host.name]
+        ]
+        return HostRow(host.name, list(host.addresses), host.mtu, host.flavour, apps)
+
+    def _tun_row(self, plan: TunPlan) -> TunRow:
+        tun = self.tuns[plan.name]
+        return TunRow(plan.name, tun.name, list(plan.addresses), plan.mtu, tun.offload, plan.netns)
+
     def sockets(self) -> list[SocketRow]:
-        return self.host.sockets()
+        hosts = self.network.hosts
+        if len(hosts) == 1:
+            return [row for node in hosts.values() for row in node.engine.host.sockets()]
+        return [
+            msgspec.structs.replace(row, host=name)
+            for name, node in hosts.items()
+            for row in node.engine.host.sockets()
+        ]
 
     def counters(self) -> Counters:
         groups = {"match": Match, "drop": Drop, "reset": Reset, "close": Close}
-        counted = self.host.counters
+        counted: Counter[Reason] = Counter()
+        for node in self.network.hosts.values():
+            counted.update(node.engine.host.counters)
         return {
             group: {reason.name: counted[reason] for reason in kinds if counted[reason]}
             for group, kinds in groups.items()
@@ -188,18 +229,33 @@ class Instance:
 
     def why(self, question: Question) -> Verdict:
         now = time.monotonic_ns()
-        return why(self.host, craft(self.host, wanted(*astuple(question)), now), now)
+        host = self._owner(question.dst.rpartition(":")[0].strip("[]"))
+        return why(host, craft(host, wanted(*astuple(question)), now), now)
 
     def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
         cut = len(data) < length  # then nothing can be said about checksums, and what is missing is taken for zeros
         packet = Packet(data + bytes(length - len(data)), csum_start=1) if cut else Packet(data)
-        return why_sent(self.host, packet) if sent else why(self.host, packet, time.monotonic_ns())
+        first, size = (12, 4) if data[:1] and data[0] >> 4 == 4 else (8, 16)
+        address = data[first if sent else first + size :][:size]
+        host = self._owner(str(ip_address(address)) if len(address) == size else "")
+        return why_sent(host, packet) if sent else why(host, packet, time.monotonic_ns())
+
+    def _owner(self, address: str) -> Host:
+        """The host with this address, or else the first one: it will say that the packet is not for it."""
+        hosts = [node.engine.host for node in self.network.hosts.values()]
+        if not hosts:
+            raise ValueError("there is no emulated host in this instance")
+        try:
+            packed = ip_address(address).packed
+        except ValueError:
+            return hosts[0]
+        return next((host for host in hosts if packed in host.addresses), hosts[0])
 
     def add_tap(self, tap: Tap) -> None:
-        self.engine.taps.append(tap)
+        self._observer.add(tap)
 
     def remove_tap(self, tap: Tap) -> None:
-        self.engine.taps.remove(tap)
+        self._observer.remove(tap)
 
 
 def run(config: InstanceConfig, on_ready: Callable[[Status], None]) -> int:
@@ -293,27 +349,21 @@ async def _terminate(child: subprocess.Popen[bytes], ended: asyncio.Event) -> No
 
 
 def _report(instance: Instance) -> int:
-    for fault in instance.host.faults:
-        warn(f"a bug in netemu ended a connection: {fault}")
+    for node in instance.network.hosts.values():
+        for fault in node.engine.host.faults:
+            warn(f"a bug in netemu ended a connection: {fault}")
     if instance.failure is not None:
         warn(instance.failure)
         return 1
     return 0
 
 
-def _with_prefixes(config: InstanceConfig) -> list[str]:
-    """The host's addresses, with the prefix of the kernel's end that covers each."""
-    interfaces = [ip_interface(text) for text in config.host_addresses]
-    return [
-        next((f"{a}/{i.network.prefixlen}" for i in interfaces if ip_address(a) in i.network), a)
-        for a in config.addresses
-    ]
-
-
-def _routes(config: InstanceConfig) -> list[str]:
-    """A route for each address of the host that no prefix of the kernel's end covers."""
-    networks = [ip_interface(text).network for text in config.host_addresses]
-    return [a for a in config.addresses if not any(ip_address(a) in network for network in networks)]
+def _open(plan: TunPlan, undo: contextlib.ExitStack) -> Tun:
+    """A TUN device, configured."""
+    tun = Tun(plan.device, mtu=plan.mtu, offload=plan.offload, netns=plan.netns)
+    undo.callback(tun.close)
+    tun.configure(plan.addresses, plan.routes)
+    return tun
 
 
 def _user_name() -> str:

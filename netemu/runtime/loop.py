@@ -1,6 +1,6 @@
-"""An asyncio loop that serves a device first.
+"""An asyncio loop that serves devices first.
 
-A turn of asyncio's own loop costs every packet several us of Python. So the device's descriptor and its deadline are served
+A turn of asyncio's own loop costs every packet several us of Python. So the devices' descriptors and the deadline are served
 inside the selector: asyncio sleeps there, and is woken only for what is its own (control API, signals, subprocesses).
 """
 
@@ -14,86 +14,84 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TypeVarTuple, Unpack
 
+from netemu.runtime.timerfd import TimerFd
 from netemu.tcp.config import NEVER
 
 _Ts = TypeVarTuple("_Ts")
 Serve = Callable[[], int]
-"""Serves the device; returns the next deadline (time.monotonic_ns) or NEVER."""
+"""Serves what is readable; returns the next deadline (time.monotonic_ns) or NEVER."""
 
 IN_A_ROW = 16
 """Turns of the device before asyncio gets its own."""
 
 
 class DeviceSelector(selectors.EpollSelector):
-    """Sleeps for asyncio, and serves one device meanwhile."""
+    """Sleeps for asyncio, and serves devices meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
         self._poll = select.epoll()
         self._poll.register(super().fileno(), select.EPOLLIN)
-        self._device = -1
-        self._serve: Serve | None = None
-        self._others: dict[int, Serve] = {}
+        self._clock = TimerFd()
+        self._poll.register(self._clock.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._served: dict[int, Serve] = {}
         self.deadline = NEVER
-        """When the device is served even if it stays silent."""
+        """When ``at_deadline`` is called even if all stay silent."""
+        self.at_deadline: Serve = lambda: NEVER
         self.interrupted = False
         """asyncio has got something to do meanwhile: do not sleep."""
 
     def watch(self, fd: int, serve: Serve) -> None:
+        """Call ``serve`` whenever ``fd`` is readable, before asyncio gets its turn."""
         self._poll.register(fd, select.EPOLLIN)
-        self._device, self._serve = fd, serve
+        self._served[fd] = serve
 
-    def watch_beside(self, fd: int, serve: Serve) -> None:
-        """Serve another descriptor, when it is readable, before asyncio gets its turn."""
-        self._poll.register(fd, select.EPOLLIN)
-        self._others[fd] = serve
-
-    def unwatch_beside(self, fd: int) -> None:
-        self._poll.unregister(fd)
-        del self._others[fd]
-
-    def want_write(self, wanted: bool) -> None:
-        """Also serve the device when it takes packets again."""
-        self._poll.modify(self._device, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+    def want(self, fd: int, *, read: bool, write: bool) -> None:
+        """What to wait for at a descriptor that is watched."""
+        self._poll.modify(fd, (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0))
 
     def unwatch(self) -> None:
-        if self._serve is not None:
-            self._poll.unregister(self._device)
-        self._device, self._serve, self.deadline = -1, None, NEVER
+        """Watch nothing any more."""
+        for fd in self._served:
+            self._poll.unregister(fd)
+        self._served.clear()
+        self.deadline = NEVER
 
     def close(self) -> None:
         self._poll.close()
+        self._clock.close()
         super().close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As EpollSelector's; returns with nothing when asyncio should look after its own ready list."""
-        if self._serve is None:
+        served = self._served
+        if not served:
             return super().select(timeout)
         end = NEVER if timeout is None else time.monotonic_ns() + max(0, int(timeout * 1e9))
         self.interrupted = False
-        poll, device = self._poll.poll, self._device
+        poll, clock = self._poll.poll, self._clock
         for _ in range(IN_A_ROW):
             due = self.deadline if self.deadline < end else end
-            ready = poll(None if due == NEVER else max(0, due - time.monotonic_ns()) / 1e9)
-            if len(ready) == 1 and ready[0][0] == device:
-                self.deadline = self._serve()
+            ready = poll(None) if clock.rings_at(due) else poll(0)
+            if len(ready) == 1 and (serve := served.get(ready[0][0])) is not None:
+                self.deadline = serve()
             elif self._serve_all([fd for fd, _ in ready]) or time.monotonic_ns() >= end:
                 break
-            if self.interrupted or self._device < 0:
+            if self.interrupted or not served:
                 break
         return super().select(0)
 
     def _serve_all(self, ready: list[int]) -> bool:
-        """Serve what is ours among ``ready``, and the device if its deadline has come; is anything asyncio's?"""
+        """Serve what is ours among ``ready``, and the deadline if it has come; is anything asyncio's?"""
         theirs = False
         for fd in ready:
-            serve = self._serve if fd == self._device else self._others.get(fd)
-            if serve is None:
-                theirs = True
-            else:
+            serve = self._served.get(fd)
+            if serve is not None:
                 self.deadline = serve()
-        if self._serve is not None and time.monotonic_ns() >= self.deadline:
-            self.deadline = self._serve()
+            elif fd != self._clock.fileno():
+                theirs = True
+        if self._served and time.monotonic_ns() >= self.deadline:
+            self.deadline = self.at_deadline()
         return theirs
 
 

@@ -5,49 +5,20 @@ The control API sends these structs as JSON; the command line prints the very sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from netemu.stack.row import Info, SocketRow
 from netemu.stack.verdict import Answer, Candidate, Verdict
-from netemu.wire.packet import Packet
 
-if TYPE_CHECKING:  # `netemu ss` must not wait for the apps to be imported
-    from netemu.apps.registry import AppSpec
+if TYPE_CHECKING:  # `netemu ss` must not wait for the stack to be imported
+    from netemu.runtime.observer import Tap
 
 __all__ = [
-    "Answer", "AppRow", "Candidate", "Counters", "Info", "InstanceConfig", "InstanceView", "Question", "SocketRow", "Status",
-    "Tap", "Verdict",
+    "Answer", "AppRow", "Candidate", "Counters", "HostRow", "Info", "InstanceView", "Question", "SocketRow", "Status",
+    "TunRow", "Verdict",
 ]  # fmt: skip
-
-Tap = Callable[[Packet, int, bool, str], None]
-"""Sees a packet with its wall clock time (ns since the epoch), whether it is inbound, and what was decided about it."""
-
-
-class InstanceConfig(msgspec.Struct, frozen=True):
-    """What `netemu up` asks for, every value checked."""
-
-    name: str
-    tun: str
-    mtu: int
-    addresses: tuple[str, ...]
-    """Of the emulated host, without prefix."""
-    host_addresses: tuple[str, ...]
-    """Of the kernel's end of the TUN, with prefix: 198.18.0.1/24."""
-    apps: tuple[AppSpec, ...]
-    pcap: str | None = None
-    seed: int | None = None
-    user: str | None = None
-    """Who to be once the TUN is set up; None: whoever started it."""
-    offload: bool = True
-    shared: bool = False
-    """Every user of the machine may attach apps, not only its own and root."""
-    netns: str | None = None
-    """A named network namespace for the TUN; None: the one we are in."""
-    flavour: str = "linux"
-    sysctl: dict[str, str] = {}
 
 
 class AppRow(msgspec.Struct, frozen=True):
@@ -59,16 +30,42 @@ class AppRow(msgspec.Struct, frozen=True):
     """Ports that it takes, from ``port`` on."""
 
 
+class HostRow(msgspec.Struct, frozen=True):
+    """An emulated host of the instance."""
+
+    name: str
+    addresses: list[str]
+    mtu: int
+    flavour: str
+    apps: list[AppRow]
+
+
+class TunRow(msgspec.Struct, frozen=True):
+    """A TUN device of the instance."""
+
+    name: str
+    """Of the node, as links have it."""
+    device: str
+    addresses: list[str]
+    """Of the kernel's end, with prefix."""
+    mtu: int
+    offload: bool
+    netns: str | None
+
+
 class Status(msgspec.Struct, frozen=True):
     name: str
     pid: int
     version: str
     tun: str
+    """The first device, with its MTU and what follows from it; ``tuns`` has them all."""
     mtu: int
     offload: bool
     user: str
     addresses: list[str]
+    """Of all emulated hosts, without prefix."""
     host_addresses: list[str]
+    """Of the kernel's ends of all devices, with prefix."""
     started: float
     """Seconds since the epoch."""
     apps: list[AppRow]
@@ -76,6 +73,12 @@ class Status(msgspec.Struct, frozen=True):
     """Whose rules of bind, listen and delivery."""
     directory: str = ""
     """Where its control socket is, and its log when it was started with --detach."""
+    seed: int = 0
+    """All chance in it follows from this."""
+    hosts: list[HostRow] = []
+    tuns: list[TunRow] = []
+    routers: list[str] = []
+    links: list[str] = []
 
 
 Counters = dict[str, dict[str, int]]

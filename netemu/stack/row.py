@@ -27,3 +27,5 @@ class SocketRow(msgspec.Struct, frozen=True):
     pid: int = 0
     """The process that it belongs to; 0: built in."""
     program: str = ""
+    host: str = ""
+    """Whose socket it is, where an instance has several hosts."""

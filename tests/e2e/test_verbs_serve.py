@@ -102,7 +102,12 @@ def test_a_port_that_is_taken(instance: Emulated) -> None:
         with running(instance, "serve", "7006", "--reuseport", "--", "echo", "b"):
             until(lambda: nc(instance, 7006) == "a\n")
             until(lambda: nc(instance, 7006) == "b\n")
-        until(lambda: len([row for row in instance.sockets() if row["local"].endswith(":7006")]) == 1)
+        until(
+            lambda: (
+                len([row for row in instance.sockets() if row["local"].endswith(":7006") and row["state"] == "LISTEN"])
+                == 1
+            )
+        )
         assert {nc(instance, 7006) for _ in range(4)} == {"a\n"}
 
 

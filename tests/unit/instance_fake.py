@@ -13,7 +13,8 @@ from pathlib import Path
 from msgspec.structs import astuple
 
 from netemu.runtime.control import ControlServer
-from netemu.runtime.messages import AppRow, Counters, Question, SocketRow, Status, Tap, Verdict
+from netemu.runtime.messages import AppRow, Counters, Question, SocketRow, Status, Verdict
+from netemu.runtime.observer import Tap
 from netemu.stack import constants as so
 from netemu.stack.craft import craft, wanted
 from netemu.stack.host import Host
@@ -113,7 +114,7 @@ class Served:
         def show() -> None:
             for number in range(times):
                 for tap in list(self.instance.taps):
-                    tap(Packet(packet), NS + number, True, comment)
+                    tap(Packet(packet), NS + number, True, comment, "")
 
         self.call(show)
 

@@ -17,21 +17,24 @@ from netemu.stack.host import Host
 
 def test_defaults() -> None:
     config = build_config(Settings())
-    assert (config.name, config.tun, config.mtu, config.offload) == ("netemu0", "netemu0", 1500, True)
-    assert config.addresses == ("198.18.0.2", "2001:2::2")
-    assert config.host_addresses == ("198.18.0.1/24", "2001:2::1/64")
-    assert config.apps == DEFAULT_APPS
-    assert (config.flavour, config.sysctl) == ("linux", {})
+    (host,), (tun,) = config.plan.hosts, config.plan.tuns
+    assert (config.name, tun.device, tun.mtu, tun.offload) == ("netemu0", "netemu0", 1500, True)
+    assert host.addresses == ("198.18.0.2/24", "2001:2::2/64")
+    assert tun.addresses == ("198.18.0.1/24", "2001:2::1/64")
+    assert host.apps == DEFAULT_APPS
+    assert (host.flavour, host.sysctl) == ("linux", {})
 
 
 def test_flavour_and_sysctl(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('flavour = "macos"\nsysctl = ["net.ipv4.ip_local_port_range = 40000 40010"]')
-    config = build_config(read_file(str(tmp_path / "c.toml")))
-    assert config.flavour == "macos"
-    assert config.sysctl == {"net.ipv4.ip_local_port_range": "40000 40010"}
-    host = Host(config.addresses, flavour=config.flavour, sysctl=config.sysctl)
+    (plan,) = build_config(read_file(str(tmp_path / "c.toml"))).plan.hosts
+    assert plan.flavour == "macos"
+    assert plan.sysctl == {"net.ipv4.ip_local_port_range": "40000 40010"}
+    host = Host(plan.addresses, flavour=plan.flavour, sysctl=plan.sysctl)
     assert host.config.local_ports == (40000, 40010)
-    assert build_config(Settings(sysctl=["net.ipv4.tcp_migrate_req=1"])).sysctl == {"net.ipv4.tcp_migrate_req": "1"}
+    assert build_config(Settings(sysctl=["net.ipv4.tcp_migrate_req=1"])).plan.hosts[0].sysctl == {
+        "net.ipv4.tcp_migrate_req": "1"
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_a_missing_namespace_is_the_machines_fault(capsys: pytest.CaptureFixture
 
 def test_an_app_replaces_the_default_of_its_name_or_port() -> None:
     config = build_config(Settings(app=["web=http:80", "echo=echo:7007", "more=discard:99"]))
-    assert [(app.name, app.port) for app in config.apps] == [
+    assert [(app.name, app.port) for app in config.plan.hosts[0].apps] == [
         ("discard", 9),
         ("daytime", 13),
         ("chargen", 19),
@@ -100,33 +103,33 @@ def test_an_app_replaces_the_default_of_its_name_or_port() -> None:
         ("echo", 7007),
         ("more", 99),
     ]
-    assert [app.name for app in build_config(Settings(app=["web=http"], no_apps=True)).apps] == ["web"]
-    assert build_config(Settings(no_apps=True)).apps == ()
+    assert [app.name for app in build_config(Settings(app=["web=http"], no_apps=True)).plan.hosts[0].apps] == ["web"]
+    assert build_config(Settings(no_apps=True)).plan.hosts[0].apps == ()
 
 
 def test_the_tun_is_called_like_the_instance() -> None:
-    assert build_config(Settings(name="two")).tun == "two"
-    assert build_config(Settings(name="two", tun="t")).tun == "t"
+    assert build_config(Settings(name="two")).plan.tuns[0].device == "two"
+    assert build_config(Settings(name="two", tun="t")).plan.tuns[0].device == "t"
 
 
 def test_a_family_without_an_emulated_address_gets_none_on_the_machines_side() -> None:
     config = build_config(Settings(addr=["198.18.0.9"], mtu=600))
-    assert config.host_addresses == ("198.18.0.1/24",)
+    assert config.plan.tuns[0].addresses == ("198.18.0.1/24",)
 
 
 def test_a_file_has_the_options_keys_and_yields_to_them(tmp_path: Path) -> None:
     path = tmp_path / "netemu.toml"
     path.write_text('mtu = 9000\naddr = ["10.9.0.2"]\nhost-addr = ["10.9.0.1/24"]\nno-offload = true\nseed = 7\n')
     config = build_config(Settings(mtu=1400).over(read_file(str(path))))
-    assert (config.mtu, config.seed, config.offload) == (1400, 7, False)
-    assert config.addresses == ("10.9.0.2",)
-    assert config.host_addresses == ("10.9.0.1/24",)
+    assert (config.plan.hosts[0].mtu, config.plan.seed, config.plan.tuns[0].offload) == (1400, 7, False)
+    assert config.plan.hosts[0].addresses == ("10.9.0.2/24",)
+    assert config.plan.tuns[0].addresses == ("10.9.0.1/24",)
 
 
 def test_zero_on_the_command_line_is_not_nothing(tmp_path: Path) -> None:
     path = tmp_path / "netemu.toml"
     path.write_text("seed = 7\nmtu = 9000")
-    assert build_config(Settings(seed=0).over(read_file(str(path)))).seed == 0
+    assert build_config(Settings(seed=0).over(read_file(str(path)))).plan.seed == 0
     with pytest.raises(UsageError, match="--mtu 0"):
         build_config(Settings(mtu=0).over(read_file(str(path))))
 

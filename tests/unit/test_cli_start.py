@@ -18,7 +18,8 @@ from netemu.cli import main
 from netemu.cli.up import welcome
 from netemu.runtime import namespace
 from netemu.runtime.errors import RuntimeFailure
-from netemu.runtime.messages import InstanceConfig, Status
+from netemu.runtime.messages import Status
+from netemu.runtime.plan import InstanceConfig
 
 PRETENDED = """
 import os, signal, sys, types
@@ -173,5 +174,5 @@ def test_run_ends_with_the_status_of_its_command(monkeypatch: pytest.MonkeyPatch
     assert main(["run", "--inside", "ls", "-l", "--name"]) == 37
     ((config, argv),) = seen
     assert argv == ["ls", "-l", "--name"]
-    assert (config.name, config.tun) == (f"run-{os.getpid()}", "netemu0")
+    assert (config.name, config.plan.tuns[0].device) == (f"run-{os.getpid()}", "netemu0")
     assert os.environ["NETEMU_NAME"] == config.name

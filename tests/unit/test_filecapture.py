@@ -39,12 +39,12 @@ def test_every_packet_is_in_the_file_at_once(tmp_path: Path) -> None:
     path, errors = tmp_path / "out.pcapng", list[str]()
     path.write_bytes(b"what was there before" * 100)
     capture = FileCapture(str(path), "netemu0", errors.append)
-    capture(Packet(b"Eone"), 1, True, "")
+    capture(Packet(b"Eone"), 1, True, "", "")
     assert read(path) == [b"Eone"]
-    capture(Packet(b"E", (b"two",)), 2, False, "")
+    capture(Packet(b"E", (b"two",)), 2, False, "", "")
     capture.close()
     capture.close()
-    capture(Packet(b"Ethree"), 3, True, "")
+    capture(Packet(b"Ethree"), 3, True, "", "")
     assert read(path) == [b"Eone", b"Etwo"]
     assert errors == []
 
@@ -54,7 +54,7 @@ def test_a_full_disk_ends_the_capture_at_a_whole_packet(tmp_path: Path) -> None:
     with limited_file_size(4096):
         capture = FileCapture(str(path), "netemu0", errors.append)
         for number in range(100):
-            capture(Packet(b"E" * 1000), number, True, "")
+            capture(Packet(b"E" * 1000), number, True, "", "")
         capture.close()
     assert read(path) == [b"E" * 1000] * 3
     assert errors == [f"{path}: File too large: the capture has ended; the stack goes on"]
