@@ -14,13 +14,11 @@ import subprocess
 import sys
 import time
 
-from kernel_helper import Helper
+from kernel_helper import PATIENCE, Helper
 
 from netemu.runtime.namespace import bring_up_loopback
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
-PATIENCE = 30.0
-"""Seconds that the kernel may take, on a busy machine."""
 ECHO_REQUEST = bytes.fromhex("4500001c000000004001eeb9c6120001c61200020800f7ff00000000")
 """From 198.18.0.1 to the kernel's 198.18.0.2."""
 COMMANDS = """

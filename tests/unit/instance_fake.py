@@ -106,7 +106,7 @@ class Served:
         async def run() -> None:
             function()
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def see(self, packet: bytes, comment: str = "", times: int = 1) -> None:
         """Show a packet to every tap."""
@@ -119,7 +119,7 @@ class Served:
         self.call(show)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(30)
 
     def _run(self, ready: threading.Event) -> None:
         self._loop.run_until_complete(self._server.start())
@@ -132,13 +132,13 @@ def served(path: Path) -> Iterator[Served]:
     server, ready = Served(path), threading.Event()
     thread = threading.Thread(target=server._run, args=(ready,))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(30)
     try:
         yield server
     finally:
         server.stop()
         server._loop.call_soon_threadsafe(server._loop.stop)
-        thread.join(10)
+        thread.join(30)
         server._loop.close()
 
 
