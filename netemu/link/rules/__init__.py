@@ -1,0 +1,1 @@
+"""Rules: which packets of a link something is done to, and what."""
