@@ -11,8 +11,8 @@ from netemu.link.rules import answers, edit
 from netemu.link.rules.field import Field
 from netemu.link.rules.fields import fields
 from netemu.link.rules.outcomes import Answered, Delivered, Dropped, Goes, Outcome, Steered
-from netemu.link.rules.values import time_text
 from netemu.link.rules.view import View
+from netemu.link.units import time_text
 from netemu.wire.packet import Packet
 
 

@@ -160,7 +160,8 @@ def _operand(node: Node) -> Operand | None:
     return _whole(field_of(node))
 
 
-_NAME = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*\Z", re.ASCII)
+_NAME = re.compile(r"(?![0-9A-Fa-f]{2}\Z)[A-Za-z_][\w-]*(\.[\w-]+)*\Z", re.ASCII)
+"""Two hexadecimal digits are a byte."""
 
 
 def _is_name(text: str) -> bool:

@@ -12,8 +12,8 @@ from random import Random
 
 from netemu.link.rules.field import Place
 from netemu.link.rules.view import View
-from netemu.wire.checksum import fold
-from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, pseudo_sum
+from netemu.wire.checksum import updated
+from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP
 from netemu.wire.packet import Packet
 
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
@@ -72,29 +72,26 @@ def _repair(view: View, old: bytes, new: bytearray, end: int) -> None:
     """Bring the checksums of ``new`` up to date; it ends at ``end``, and ``view`` is of ``old``."""
     start = view.start
     if view.version == 4:
-        _adjust(new, _IP_CHECKSUM_AT, fold(bytes(new[:start])) - fold(old[:start]))
+        _update(new, _IP_CHECKSUM_AT, old[:start], bytes(new[:start]))
     offset = _CHECKSUM_AT.get(view.transport)
     if offset is None:
         return
-    at = start + offset
-    if view.transport == UDP and not any(old[at : at + 2]):
+    at, is_udp = start + offset, view.transport == UDP
+    if is_udp and not any(old[at : at + 2]):
         return  # it has none (RFC 768)
-    change = fold(bytes(new[start:end])) - fold(old[start : view.end])
-    if view.transport != ICMP:
-        change += _pseudo(view, new, end) - _pseudo(view, old, view.end)
-    _adjust(new, at, change)
-    if view.transport == UDP and not any(new[at : at + 2]):
+    _update(new, at, _covered(view, old, view.end), _covered(view, bytes(new), end))
+    if is_udp and not any(new[at : at + 2]):
         new[at : at + 2] = b"\xff\xff"
 
 
-def _pseudo(view: View, data: bytes | bytearray, end: int) -> int:
-    first, size = (12, 4) if view.version == 4 else (8, 16)
-    src, dst = bytes(data[first : first + size]), bytes(data[first + size : first + 2 * size])
-    return pseudo_sum(src, dst, view.transport, end - view.start)
+def _covered(view: View, data: bytes, end: int) -> bytes:
+    """What the transport's checksum is over: the addresses and the length of the pseudo header, and what follows."""
+    if view.transport == ICMP:
+        return data[view.start : end]
+    addresses = data[12:20] if view.version == 4 else data[8:40]
+    return addresses + (end - view.start).to_bytes(4, "big") + data[view.start : end]
 
 
-def _adjust(data: bytearray, at: int, change: int) -> None:
-    """What the rest has gained, the checksum loses."""
-    old = data[at] << 8 | data[at + 1]
-    if change % 65535:
-        data[at : at + 2] = ((old - change) % 65535).to_bytes(2, "big")
+def _update(data: bytearray, at: int, old: bytes, new: bytes) -> None:
+    if old != new:
+        data[at : at + 2] = updated(int.from_bytes(data[at : at + 2], "big"), old, new).to_bytes(2, "big")

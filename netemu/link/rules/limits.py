@@ -10,7 +10,8 @@ from random import Random
 
 from netemu.link.rules.grammar import Call
 from netemu.link.rules.nodes import RuleError
-from netemu.link.rules.values import number_of, share_of, share_text, time_of, time_text
+from netemu.link.rules.values import number_of, share_of, time_of
+from netemu.link.units import share_text, time_text
 
 
 @dataclass(frozen=True, slots=True)

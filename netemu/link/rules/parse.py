@@ -27,7 +27,7 @@ from netemu.link.rules.values import constant_of, number_of, time_of
 Functions = Callable[[str], Function]
 """Finds the function of a ``call``; ValueError says in one line why there is none."""
 
-_DIRECTION = re.compile(r"\s*(\w+)\s*:(?!:)\s*")
+_DIRECTION = re.compile(r"\s*((?:in|out|both)(?=\s*:)|\w+(?=:\s))\s*:\s*")
 _DIRECTIONS = ("in", "out", "both")
 MOST_COPIES = 100
 LEAST_MTU = 68

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from netemu.link import units
 from netemu.link.rules.field import Kind, Value
 from netemu.link.rules.nodes import Range, RuleError, Text, Word
 
@@ -14,9 +16,6 @@ Element = tuple[Value, Value]
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
 _BYTES = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2})*|[0-9a-fA-F]{2}(\.[0-9a-fA-F]{2})+")
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|ms|us|ns|secs?|msecs?|usecs?|nsecs?)")
-_SHARE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(%?)")
-_UNITS = {"s": 1_000_000_000, "m": 1_000_000, "u": 1000, "n": 1}
 _BOOLEANS = {"true": 1, "false": 0}
 
 
@@ -34,21 +33,12 @@ def number_of(word: Word | Text, what: str, least: int = 0, most: int | None = N
 
 
 def time_of(word: Word | Text, what: str) -> int:
-    """ns; RuleError."""
-    match = _TIME.fullmatch(word.text) if isinstance(word, Word) else None
-    if not match:
-        raise RuleError(f"{what} takes {Kind.TIME.value}, not {word}", word.column)
-    whole, _, part = match[1].partition(".")
-    value: int = int(whole + part) * _UNITS[match[2][0]] // 10 ** len(part)
-    return value
-
-
-def time_text(ns: int) -> str:
-    """'250ms': a time as ``time_of`` reads it, in the largest unit that has no fraction."""
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000)):
-        if ns % size == 0:
-            return f"{ns // size}{unit}"
-    return f"{ns}ns"
+    """ns; RuleError. Unlike in tc(8), there must be a unit: 'flow.age > 2' would mean microseconds."""
+    text = word.text if isinstance(word, Word) else ""
+    if text[-1:].isalpha():
+        with suppress(ValueError):
+            return units.time(text)
+    raise RuleError(f"{what} takes {Kind.TIME.value}, not {word}", word.column)
 
 
 def network_of(kind: Kind, name: str, word: Word | Text) -> IPv4Network | IPv6Network:
@@ -117,13 +107,7 @@ def range_of(kind: Kind, name: str, range_: Range, highest: int = 0) -> Element:
 
 def share_of(word: Word | Text, what: str) -> float:
     """0 to 1 of '1%' or '0.01'; RuleError."""
-    match = _SHARE.fullmatch(word.text) if isinstance(word, Word) else None
-    value = float(match[1]) / (100 if match[2] else 1) if match else -1.0
-    if not 0 <= value <= 1:
-        raise RuleError(f"{what} takes a share such as 1% or 0.01, not {word}", word.column)
-    return value
-
-
-def share_text(share: float) -> str:
-    """'1%'."""
-    return f"{share * 100:.10g}%"
+    try:
+        return units.share(word.text if isinstance(word, Word) else "")
+    except ValueError:
+        raise RuleError(f"{what} takes a share such as 1% or 0.01, not {word}", word.column) from None
