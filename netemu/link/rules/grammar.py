@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from netemu.link.rules.nodes import (
     Compare,
@@ -30,8 +30,8 @@ from netemu.link.rules.nodes import (
     any_of,
 )
 
-if TYPE_CHECKING:
-    from lark import Lark, Token, UnexpectedInput
+Token = Any
+"""lark's: a str with a column."""
 
 ACTIONS = (
     "drop", "delay", "duplicate", "corrupt", "set", "truncate", "reset", "unreachable", "frag-needed", "mark", "steer",
@@ -130,7 +130,7 @@ def _parse(text: str, start: str) -> Any:
 
 
 @cache
-def _parser() -> Lark:
+def _parser() -> Any:
     from lark import Lark
 
     return Lark(
@@ -141,7 +141,7 @@ def _parser() -> Lark:
 # Errors
 
 
-def _explained(error: UnexpectedInput, text: str) -> RuleError:
+def _explained(error: Exception, text: str) -> RuleError:
     """One line for what lark says: what stands there, and what could."""
     from lark import UnexpectedCharacters, UnexpectedToken
 
