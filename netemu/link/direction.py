@@ -20,11 +20,11 @@ from netemu.link.impairments import CLEAR, Impairments, QueueSpec
 from netemu.link.loss import NOBODY, Chain, loss_chain
 from netemu.link.pacing import RateSchedule
 from netemu.link.queues.registry import make_queue
-from netemu.link.slices import count, join, part, wire_bytes
 from netemu.link.stats import LATE, DirectionStats
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
+from netemu.wire.slices import count, join, part, wire_bytes
 
 Answer = Callable[[Packet, int], None]
 Watch = Callable[[Packet, int, str, str], None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from netemu.link.slices import Slice
 from netemu.wire.buffer import Buffer
 from netemu.wire.packet import Packet
+from netemu.wire.slices import Slice
 
 NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from netemu.apps.bend import Bend, Seg
 from netemu.link.link import Link
-from netemu.link.slices import split
 from netemu.reasons import Reason
 from netemu.stack.host import Host
 from netemu.wire import ipv6
 from netemu.wire.ip import TCP
 from netemu.wire.packet import Packet
+from netemu.wire.slices import split
 from netemu.wire.tcp import ACK, SYN
 
 MOST_BENT = 4096

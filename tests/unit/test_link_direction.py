@@ -7,10 +7,10 @@ from link_packets import MS, SECOND, number_of, tcp, udp
 from netemu.link.direction import Direction
 from netemu.link.impairments import CLEAR, Chance, Delay, Impairments, QueueSpec, Rate
 from netemu.link.link import Link
-from netemu.link.slices import count, split
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
+from netemu.wire.slices import count, split
 
 
 def drain(direction: Direction) -> list[tuple[int, Packet]]:

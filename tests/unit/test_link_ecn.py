@@ -6,11 +6,11 @@ import pytest
 from link_packets import tcp, udp
 
 from netemu.link import ecn
-from netemu.link.slices import split
 from netemu.wire import ipv4, ipv6
 from netemu.wire.checksum import checksum
 from netemu.wire.ip import IpPacket
 from netemu.wire.packet import Packet
+from netemu.wire.slices import split
 
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 

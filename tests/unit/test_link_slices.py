@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from link_packets import tcp, udp
 
-from netemu.link.slices import Slice, count, join, largest, part, split, wire_bytes
 from netemu.wire import ipv4, ipv6
 from netemu.wire.checksum import is_valid
 from netemu.wire.ip import TCP, IpPacket, pseudo_sum
 from netemu.wire.packet import Packet
+from netemu.wire.slices import Slice, count, join, largest, part, split, wire_bytes
 from netemu.wire.tcp import ACK, CWR, FIN, PSH, Segment, parse
 
 TIMESTAMP = b"\x01\x01\x08\x0a\0\0\0\1\0\0\0\2"

@@ -9,9 +9,9 @@ from enum import Enum
 from typing import Annotated
 
 from netemu.link import ecn
-from netemu.link.slices import split
 from netemu.reasons import LinkDrop
 from netemu.wire.packet import Packet
+from netemu.wire.slices import split
 
 MS = 1_000_000
 LIMIT = 1000

@@ -1,4 +1,4 @@
-"""Super-packets and the slices that they stand for: what a link decides, it decides per packet of the wire.
+"""Super-packets and the slices that they stand for: links decide per packet of the wire, and routers by its size.
 
 A slice gets the headers that segmentation offload would give it (Linux' tcp_gso_segment): its own sequence number and IPv4
 identification; PSH and FIN go with the last, CWR with the first; the checksum is partial where the super-packet's was.
