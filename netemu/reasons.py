@@ -120,6 +120,39 @@ class LinkDrop(Reason):
     RULE = "dropped by a rule"
 
 
+class RouterMatch(Reason):
+    """What a router did with a packet that it did not drop."""
+
+    FORWARDED = "passed on by the route to its destination"
+    FRAGMENTED = "passed on in fragments: longer than the next MTU, and DF is not set (RFC 791 3.2)"
+    HAIRPINNED = "from inside to an outside endpoint of another inside host: turned round (RFC 4787 REQ-9)"
+
+
+class RouterDrop(Reason):
+    """Why a router did not pass a packet on."""
+
+    TTL_EXPIRED = "TTL or hop limit ran out here: ICMP time exceeded"
+    NO_ROUTE = "no route to the destination: ICMP net unreachable, or no route"
+    HOST_UNREACHABLE = "nobody has that address on the link that leads to it: ICMP host or address unreachable"
+    BLACKHOLE = "the route is a black hole"
+    PROHIBITED = "the route prohibits it: ICMP administratively prohibited"
+    TOO_BIG = "longer than the next MTU and not to be fragmented: ICMP fragmentation needed, or packet too big"
+    NOT_FORWARDED = "multicast, broadcast, link-local and reserved addresses are not forwarded"
+    NO_ADDRESS = "an ICMP error or a translation that was due, but the router has no address of that family there"
+    # firewall and connection tracking
+    DENIED = "denied by a rule or the policy of the firewall"
+    REJECTED = "rejected by a rule or the policy of the firewall: RST, or ICMP administratively prohibited"
+    TABLE_FULL = "a new connection, and the table of connections is full"
+    # NAT
+    NAT_FILTERED = "from outside to an inside host, by somebody that it did not speak to (RFC 4787 section 5)"
+    NAT_UNSOLICITED = "a SYN from outside that nobody asked for: no answer for a while (RFC 5382 REQ-4)"
+    NAT_NO_MAPPING = "from inside, of no connection that is known, and it cannot open one"
+    NAT_EXHAUSTED = "no outside port is left for a new mapping"
+    NAT_PROTOCOL = "from inside to outside, of a protocol that NAT cannot translate"
+    NAT_PRIVATE = "from outside straight to an inside address, which nobody out there can know"
+    NAT_HAIRPIN = "from inside to an outside endpoint of another inside host, and hairpinning is off"
+
+
 class Reset(Reason):
     """Why the host sent a RST."""
 

@@ -75,6 +75,13 @@ def is_link_local(address: bytes) -> bool:
     return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
+def is_forwardable(address: bytes) -> bool:
+    """May a router pass on what comes from or goes to it? (RFC 1812 5.3.7, RFC 3927 7, RFC 4291 2.5.2-2.5.6)"""
+    if len(address) == 16:
+        return not (address[0] == 0xFF or is_link_local(address) or address[:15] == bytes(15) or address[:12] == MAPPED)
+    return 0 < address[0] < 224 and address[0] != 127 and address[:2] != b"\xa9\xfe"
+
+
 def is_loopback(address: bytes) -> bool:
     """127.0.0.0/8 or ::1 (RFC 1122 3.2.1.3 g, RFC 4291 2.5.3): every host's own, and never on the wire."""
     return address[0] == 127 if len(address) == 4 else address == LOOPBACK[16]

@@ -73,6 +73,31 @@ def parse(data: Buffer) -> IpPacket | Drop:
     return IpPacket(6, src, dst, protocol, hop_limit, tos, at, end, fragment, more, ident, protocol_at)
 
 
+def passing(data: Buffer) -> IpPacket | Drop:
+    """The header as who passes the packet on reads it: extension headers are walked, and judged by nobody but the destination.
+
+    As with ``parse``, the payload of a fragment is what stands behind its fragment header.
+    """
+    if len(data) < SIZE:
+        return Drop.TRUNCATED
+    word, length, protocol, hop_limit, src, dst = HEADER.unpack_from(data)
+    at, protocol_at, end = SIZE, _NEXT_AT, SIZE + length
+    if end > len(data):
+        return Drop.TRUNCATED
+    fragment, more, ident = 0, False, 0
+    while protocol in _EXTENSIONS and at + 8 <= end and not (fragment or more):
+        size = 8
+        if protocol == FRAGMENT_HEADER:
+            _, _, place, ident = FRAGMENT.unpack_from(data, at)
+            fragment, more = place & 0xFFF8, bool(place & 1)
+        else:
+            size = data[at + 1] * 8 + 8
+        if at + size > end:
+            break
+        protocol, protocol_at, at = data[at], at, at + size
+    return IpPacket(6, src, dst, protocol, hop_limit, word >> 20 & 0xFF, at, end, fragment, more, ident, protocol_at)
+
+
 def _fragment(data: Buffer, at: int, end: int) -> tuple[int, bool, int]:
     """(offset in bytes, more to come?, identification) of the fragment header at ``at`` (RFC 8200 4.5)."""
     _, _, word, ident = FRAGMENT.unpack_from(data, at)
