@@ -1,4 +1,4 @@
-"""python -m netemu: the command, where its own name is not on PATH."""
+"""`python -m netemu` is `netemu`."""
 
 import sys
 

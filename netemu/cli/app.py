@@ -11,6 +11,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "up": {},
     "run": {"allow_interspersed_args": False},  # what follows its command is the command's
     "ls": {},
+    "link": {},
     "ss": {},
     "why": {},
     "capture": {},

@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from netemu.apps.base import UsageError
 from netemu.runtime.errors import RuntimeFailure
-from netemu.runtime.messages import Counters, Question, SocketRow, Status, Verdict
+from netemu.runtime.messages import Counters, DirectionRow, LinkChange, Question, SocketRow, Status, Verdict
 
 TIMEOUT = 5.0
 """Seconds in which an instance has to answer."""
@@ -49,6 +49,14 @@ class Client:
     def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
         """The same for a captured one: from its IP header on, with its length on the wire; ``sent`` by the host."""
         return self._ask("POST", f"/why?length={length}&sent={int(sent)}", Verdict, data)
+
+    def links(self) -> list[DirectionRow]:
+        """A row for each direction of each link."""
+        return self._ask("GET", "/links", list[DirectionRow])
+
+    def change_link(self, change: LinkChange) -> list[DirectionRow]:
+        """The rows of that link afterwards. UsageError for what makes no sense."""
+        return self._ask("POST", "/links", list[DirectionRow], msgspec.json.encode(change))
 
     def stop(self) -> None:
         """Ask the instance to end; returns before it has."""

@@ -3,6 +3,8 @@
     GET /status /sockets /counters     structs of netemu.runtime.messages
     GET /why?protocol=&src=&dst=&flags=&seq=&ack=&length=    what would become of such a packet
     POST /why?length=&sent=0|1         the same for the packet in the body, from its IP header on
+    GET /links                         a row for each direction of each link
+    POST /links                        a LinkChange; its answer is the rows of that link
     GET /capture?filter=&count=&snaplen=     a pcapng stream; its X-Capture header is its number
     DELETE /capture/NUMBER             end that stream in good order
     POST /stop                         end the instance in good order
@@ -26,10 +28,11 @@ from aiohttp import web
 from netemu.capture.filter import FilterError, compile_filter
 from netemu.capture.pcapng import SNAPLEN
 from netemu.runtime.capturestream import CaptureStream
-from netemu.runtime.messages import InstanceView, Question
+from netemu.runtime.messages import InstanceView, LinkChange, Question
 
-LARGEST_REQUEST = 128 << 10
-"""Bytes of a request body."""
+LARGEST_REQUEST = 16 << 20
+"""Bytes of a request body: a trace's file may be long."""
+LARGEST_PACKET = 128 << 10
 GRACE = 1.0
 """Seconds that open requests get to end once the server stops."""
 
@@ -55,6 +58,8 @@ class ControlServer:
         app.router.add_get("/counters", self._counters)
         app.router.add_get("/why", self._why)
         app.router.add_post("/why", self._why_packet)
+        app.router.add_get("/links", self._links)
+        app.router.add_post("/links", self._change_link)
         app.router.add_get("/capture", self._capture)
         app.router.add_delete("/capture/{number:\\d+}", self._end_capture)
         app.router.add_post("/stop", self._stop)
@@ -98,9 +103,18 @@ class ControlServer:
     async def _why_packet(self, request: web.Request) -> web.Response:
         data = await request.read()
         length = number_of(request, "length", len(data))
-        if not len(data) <= length < LARGEST_REQUEST:
+        if not len(data) <= length < LARGEST_PACKET:
             raise bad_request(f"length: {length} is less than the packet, or too much")
         return json_response(self._instance.why_packet(data, length, number_of(request, "sent", 0) == 1))
+
+    async def _links(self, request: web.Request) -> web.Response:
+        return json_response(self._instance.links())
+
+    async def _change_link(self, request: web.Request) -> web.Response:
+        try:
+            return json_response(self._instance.change_link(msgspec.json.decode(await request.read(), type=LinkChange)))
+        except ValueError as problem:
+            raise bad_request(str(problem)) from None
 
     async def _stop(self, request: web.Request) -> web.Response:
         # The answer goes first: once the instance ends, so does this connection.

@@ -23,8 +23,20 @@ from netemu.runtime.assemble import Assembly
 from netemu.runtime.broker.broker import Broker
 from netemu.runtime.driver import Driver, TunDevice
 from netemu.runtime.filecapture import FileCapture
+from netemu.runtime.links import Links
 from netemu.runtime.loop import DeviceLoop
-from netemu.runtime.messages import AppRow, Counters, HostRow, Question, SocketRow, Status, TunRow, Verdict
+from netemu.runtime.messages import (
+    AppRow,
+    Counters,
+    DirectionRow,
+    HostRow,
+    LinkChange,
+    Question,
+    SocketRow,
+    Status,
+    TunRow,
+    Verdict,
+)
 from netemu.runtime.network import HostNode
 from netemu.runtime.observer import Observer, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
@@ -84,6 +96,7 @@ class Instance:
         for name, tun in self.tuns.items():
             self.network.attachments[name].point = tun.name
         self._observer = Observer(self.network)
+        self._links = Links(self.network, time.monotonic_ns)
         if capture is not None:
             self._observer.add(capture)
         from netemu.runtime.control import (
@@ -120,7 +133,7 @@ class Instance:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, DeviceLoop)
         devices = [(self.network.attachments[name], tun) for name, tun in self.tuns.items()]
-        driver = Driver(self.network, devices, loop, self._device_failed)
+        self._driver = driver = Driver(self.network, devices, loop, self._device_failed)
         driver.start()
         for broker in self._brokers:
             driver.serve_beside(broker.fileno(), broker.serve)
@@ -250,6 +263,15 @@ class Instance:
         except ValueError:
             return hosts[0]
         return next((host for host in hosts if packed in host.addresses), hosts[0])
+
+    def links(self) -> list[DirectionRow]:
+        return self._links.rows()
+
+    def change_link(self, change: LinkChange) -> list[DirectionRow]:
+        self._links.change(change.link, change.action, change.words, change.files)
+        self._driver.kick()
+        name = self._links.find(change.link).name
+        return [row for row in self.links() if row.link == name]
 
     def add_tap(self, tap: Tap) -> None:
         self._observer.add(tap)

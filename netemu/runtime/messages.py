@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from netemu.link.stats import DirectionRow
 from netemu.stack.row import Info, SocketRow
 from netemu.stack.verdict import Answer, Candidate, Verdict
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:  # `netemu ss` must not wait for the stack to be imported
     from netemu.runtime.observer import Tap
 
 __all__ = [
-    "Answer", "AppRow", "Candidate", "Counters", "HostRow", "Info", "InstanceView", "Question", "SocketRow", "Status",
-    "TunRow", "Verdict",
+    "Answer", "AppRow", "Candidate", "Counters", "DirectionRow", "HostRow", "Info", "InstanceView", "LinkChange", "Question",
+    "SocketRow", "Status", "TunRow", "Verdict",
 ]  # fmt: skip
 
 
@@ -97,6 +98,19 @@ class Question(msgspec.Struct, frozen=True):
     length: int = 0
 
 
+class LinkChange(msgspec.Struct, frozen=True):
+    """What `netemu link set|add|reset` asks for."""
+
+    action: str
+    """set, add or reset"""
+    words: list[str]
+    """Of a link, as netemu.link.ways has them; of reset the directions."""
+    link: str | None = None
+    """None: the only one there is."""
+    files: dict[str, str] = {}
+    """The texts of files that words name."""
+
+
 class InstanceView(Protocol):
     """What the control API needs of a running instance; all of it answers at once."""
 
@@ -113,6 +127,11 @@ class InstanceView(Protocol):
 
     def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
         """``data``: from the IP header on, of ``length`` bytes on the wire. ``sent``: by the host."""
+
+    def links(self) -> list[DirectionRow]: ...
+
+    def change_link(self, change: LinkChange) -> list[DirectionRow]:
+        """The link's rows after it; ValueError for what makes no sense."""
 
     def add_tap(self, tap: Tap) -> None: ...
 

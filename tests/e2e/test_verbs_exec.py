@@ -155,9 +155,7 @@ def test_another_sitecustomize_runs_too(instance: Emulated, tmp_path: Path) -> N
     (tmp_path / "sitecustomize.py").write_text("import socket; print('own', __name__, socket.socket.__name__)\n")
     own = f"import sys; print('startup' in str(sys.path), {str(tmp_path)!r} in sys.path)"
     argv = ("env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}:{tmp_path}", f"NETEMU_NAME={instance.name}")
-    process = instance.namespace.start(
-        *argv, sys.executable, "-m", "netemu.cli", "exec", "--", sys.executable, "-c", own
-    )
+    process = instance.namespace.start(*argv, sys.executable, "-m", "netemu", "exec", "--", sys.executable, "-c", own)
     status, out, err = ended(process)
     assert (status, err) == (0, "")
     assert out.splitlines()[-2:] == ["own sitecustomize PatchedSocket", "False True"]

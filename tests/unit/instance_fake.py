@@ -12,8 +12,11 @@ from pathlib import Path
 
 from msgspec.structs import astuple
 
+from netemu.link.link import Link
 from netemu.runtime.control import ControlServer
-from netemu.runtime.messages import AppRow, Counters, Question, SocketRow, Status, Verdict
+from netemu.runtime.links import Links
+from netemu.runtime.messages import AppRow, Counters, DirectionRow, LinkChange, Question, SocketRow, Status, Verdict
+from netemu.runtime.network import Network
 from netemu.runtime.observer import Tap
 from netemu.stack import constants as so
 from netemu.stack.craft import craft, wanted
@@ -50,12 +53,23 @@ COUNTERS = {
 }
 
 
+class Sink:
+    """A device that takes everything."""
+
+    def write(self, packet: Packet) -> bool:
+        return True
+
+
 class FakeInstance:
     name = "netemu0"
 
     def __init__(self) -> None:
         self.taps: list[Tap] = []
         self.stopped = threading.Event()
+        network = Network()
+        tun, host = network.attach("tun", Sink()), network.add_host("host", self._host())
+        network.connect(tun.end, host.end, Link("link", ("tun", "host"), 1))
+        self._links = Links(network, lambda: 1)
 
     def status(self) -> Status:
         return STATUS
@@ -80,6 +94,13 @@ class FakeInstance:
 
     def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
         return why_sent(self._host(), Packet(data)) if sent else why(self._host(), Packet(data), 1)
+
+    def links(self) -> list[DirectionRow]:
+        return self._links.rows()
+
+    def change_link(self, change: LinkChange) -> list[DirectionRow]:
+        self._links.change(change.link, change.action, change.words, change.files)
+        return self.links()
 
     def add_tap(self, tap: Tap) -> None:
         self.taps.append(tap)

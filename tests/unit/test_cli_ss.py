@@ -22,7 +22,7 @@ from netemu.cli.ssfilter import compile_filter
 from netemu.runtime.messages import SocketRow
 from netemu.stack import constants as so
 
-COMMAND = [sys.executable, "-m", "netemu.cli"]
+COMMAND = [sys.executable, "-m", "netemu"]
 ROWS = [
     SocketRow("s1", "C", "tcp", "LISTEN", 0, 128, "0.0.0.0:12345", "0.0.0.0:*", uid=1000, pid=42, program="c"),
     SocketRow("s2", "A", "tcp", "CLOSED", 0, 0, "0.0.0.0:12345", "0.0.0.0:*", uid=1000, pid=43, program="a"),

@@ -20,7 +20,7 @@ from netemu.capture.pcapng import read_blocks
 from netemu.cli import main
 from netemu.cli.ls import duration
 
-COMMAND = [sys.executable, "-m", "netemu.cli"]
+COMMAND = [sys.executable, "-m", "netemu"]
 SYN = bytes.fromhex("450000280001000040060000c6120001c6120002 9c40 0050 00000001 00000000 5002 faf0 0000 0000")
 LINE = "198.18.0.1:40000 > 198.18.0.2:80 Flags [S], seq 1, win 64240, length 0"
 
