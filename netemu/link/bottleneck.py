@@ -53,6 +53,12 @@ class Bottleneck:
             self.free = done
             self._through(packet, done, came, came < start)
 
+    def replace(self, queue: Queue) -> None:
+        """Have another queue; what waits goes over to it, and loses neither its place nor its time."""
+        for packet, since in self.queue.drain():
+            queue.adopt(packet, since)
+        self.queue = queue
+
     @property
     def due(self) -> int:
         """When the next of those that wait can be sent; NEVER if none waits."""

@@ -1,74 +1,13 @@
-"""Delay: what is drawn for each packet, and the line in which packets wait for their times."""
+"""Delay: what is drawn for each packet; who overtakes, and who waits for a slot."""
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Collection
 from math import erf, sqrt
 from random import Random
-from typing import NamedTuple
 
-from netemu.link.impairments import Delay
-from netemu.wire.packet import Packet
-
-MEMORY = 64 << 20
-"""Bytes that may be under way in one direction: half a second at 1 Gbit/s."""
-
-
-class Flying(NamedTuple):
-    """A packet in the delay line; ordered by time, then as they were sent."""
-
-    when: int
-    """It comes out then, ns."""
-    order: int
-    packet: Packet
-    slices: int
-    entered: int
-    """When it was sent into the direction."""
-    left: int
-    """When it was through the bottleneck."""
-    note: str
-    """What else was done to it, for a capture."""
-    is_paced: bool
-    """It had to wait for the packet before it."""
-
-
-class DelayLine:
-    """Packets on their way, by the time at which they come out."""
-
-    __slots__ = ("_heap", "_order", "bytes", "last", "slices")
-
-    def __init__(self) -> None:
-        self._heap: list[Flying] = []
-        self._order = 0
-        self.bytes = 0
-        self.slices = 0
-        self.last = 0
-        """The latest time at which any of them comes (or came) out."""
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    @property
-    def due(self) -> int:
-        """When the first comes out; there must be one."""
-        return self._heap[0].when
-
-    def push(
-        self, packet: Packet, slices: int, when: int, entered: int, left: int, note: str = "", is_paced: bool = False
-    ) -> None:
-        self._order += 1
-        self.bytes += len(packet)
-        self.slices += slices
-        if when > self.last:
-            self.last = when
-        heapq.heappush(self._heap, Flying(when, self._order, packet, slices, entered, left, note, is_paced))
-
-    def pop(self) -> Flying:
-        """The first; there must be one."""
-        flying = heapq.heappop(self._heap)
-        self.bytes -= len(flying.packet)
-        self.slices -= flying.slices
-        return flying
+from netemu.link.impairments import Chance, Delay, Distribution, Reorder, Slot
+from netemu.link.loss import chance_chain
 
 
 class Jitter:
@@ -79,23 +18,85 @@ class Jitter:
     mixes uniform numbers instead, which narrows the distribution; see netemu.link.loss.
     """
 
-    def __init__(self, delay: Delay, random: Random) -> None:
-        self._delay = delay
+    def __init__(self, jitter: int, correlation: float, distribution: Distribution | None, random: Random) -> None:
+        self._jitter, self._rho = jitter, correlation
         self._random = random
-        self._z = random.gauss(0, 1) if delay.correlation else 0.0
-        table = delay.distribution.table if delay.distribution else ()
-        self._table = [round(delay.jitter * value) for value in table]
+        self._z = random.gauss(0, 1) if correlation else 0.0
+        self._table = [round(jitter * value) for value in distribution.table] if distribution else []
 
-    def draw(self) -> int:
+    @classmethod
+    def of(cls, delay: Delay, random: Random) -> Jitter:
+        return cls(delay.jitter, delay.correlation, delay.distribution, random)
+
+    def draw(self, mean: int) -> int:
         """ns, never less than 0."""
-        delay = self._delay
-        rho = delay.correlation
+        rho = self._rho
         if rho:
             self._z = rho * self._z + sqrt(1 - rho * rho) * self._random.gauss(0, 1)
             uniform = (1 + erf(self._z / sqrt(2))) / 2
         else:
             uniform = self._random.random()
         table = self._table
-        if not table:
-            return max(0, delay.time + round(delay.jitter * (2 * uniform - 1)))
-        return max(0, delay.time + table[min(len(table) - 1, int(uniform * len(table)))])
+        if table:
+            return max(0, mean + table[min(len(table) - 1, int(uniform * len(table)))])
+        return max(0, mean + round(self._jitter * (2 * uniform - 1)))
+
+
+class Overtaking:
+    """Which packets go at once: each ``gap``-th, with a chance (tc-netem's counter: only who waits is counted)."""
+
+    def __init__(self, reorder: Reorder, random: Random) -> None:
+        self._gap = reorder.gap
+        self._waited = 0
+        self._chain = chance_chain(Chance(reorder.share, reorder.correlation), random, "reordered")
+
+    def early(self, slices: int) -> Collection[int]:
+        """The indices of those that do, of the next ``slices`` packets."""
+        if self._gap == 1:
+            return self._chain.hits(slices)
+        early = []
+        for index in range(slices):
+            if self._waited >= self._gap - 1 and self._chain.hits(1):
+                early.append(index)
+                self._waited = 0
+            else:
+                self._waited += 1
+        return early
+
+
+class Slots:
+    """When packets may leave that leave in slots only; they come in the order of their times.
+
+    A packet that finds no slot open has one opened for it, some time later; whoever comes until then shares it, as far as its
+    packets and bytes reach. What is left over waits for the next (tc-netem(8)).
+    """
+
+    def __init__(self, slot: Slot, random: Random) -> None:
+        self._slot = slot
+        self._random = random
+        self._spread = Jitter(slot.high, 0.0, slot.distribution, random) if slot.distribution else None
+        self._opens = -1
+        self._packets = self._bytes = 0
+
+    @property
+    def is_counted(self) -> bool:
+        """Not every number of packets fits into a slot."""
+        return bool(self._slot.packets or self._slot.bytes)
+
+    def leaves(self, when: int, size: int) -> int:
+        """When a packet of ``size`` bytes leaves that could leave at ``when``."""
+        if self._opens < when:
+            self._open(when)
+        leaves = self._opens
+        self._packets += 1
+        self._bytes += size
+        slot = self._slot
+        if (slot.packets and self._packets >= slot.packets) or (slot.bytes and self._bytes >= slot.bytes):
+            self._open(leaves)
+        return leaves
+
+    def _open(self, after: int) -> None:
+        slot = self._slot
+        wait = self._spread.draw(slot.low) if self._spread else round(self._random.uniform(slot.low, slot.high))
+        self._opens = after + wait
+        self._packets = self._bytes = 0

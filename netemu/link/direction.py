@@ -11,20 +11,23 @@ what was asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 
+from netemu.link import ecn, mtu
 from netemu.link.bottleneck import Bottleneck
-from netemu.link.delay import MEMORY, DelayLine, Flying, Jitter
+from netemu.link.fates import Fate, Fates, copy, damaged
+from netemu.link.flight import DelayLine, Flying
 from netemu.link.impairments import CLEAR, Impairments, QueueSpec
-from netemu.link.loss import NOBODY, Chain, loss_chain
 from netemu.link.pacing import RateSchedule
 from netemu.link.queues.registry import make_queue
 from netemu.link.stats import LATE, DirectionStats
+from netemu.link.traces import Schedule
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
+from netemu.wire import fragments, icmp
 from netemu.wire.packet import Packet
-from netemu.wire.slices import count, join, part, wire_bytes
+from netemu.wire.slices import count, join, largest, part, wire_bytes
 
 Answer = Callable[[Packet, int], None]
 Watch = Callable[[Packet, int, str, str], None]
@@ -35,7 +38,7 @@ class Direction:
 
     def __init__(self, name: str, seed: int, impairments: Impairments = CLEAR) -> None:
         self.name = name
-        self.impairments = impairments
+        self.impairments = impairments if impairments != CLEAR else CLEAR
         self.stats = DirectionStats()
         self.grain = 0
         """What comes out less than so much (ns) after the last may wait, where more is on its way: fewer turns in real time."""
@@ -50,102 +53,210 @@ class Direction:
         self.deadline = NEVER
         """When ``take`` has something to do; NEVER if nothing is on its way."""
         self._seed = seed
-        self._line = DelayLine()
+        self._randoms: dict[str, Random] = {}
+        self._fates = Fates()
+        self._line = DelayLine(self.stats, self._drop)
         self._bottleneck: Bottleneck | None = None
-        self._floor = 0
+        self._schedule: Schedule | None = None
+        self._began = self._flapping = -1
+        """When the trace began, and the flapping; -1: nothing was heard of the time yet."""
         self._took = 0
         self._paced_at = -1
-        self._build()
+        self._notes: dict[int, tuple[Packet, str]] = {}
+        self._allowance = icmp.Allowance()
 
-    def _random(self, knob: str) -> Random:
-        return Random(f"{self._seed}/{self.name}/{knob}")
-
-    def _build(self) -> None:
-        """What carries out the impairments."""
-        asked = self.impairments
-        self._loss: Chain | None = None
-        if asked.loss:
-            self._loss, self._loss_reason = loss_chain(asked.loss, self._random("loss"))
-        if self._bottleneck is None and (asked.rate or asked.queue):
-            spec = asked.queue or QueueSpec()
-            queue = make_queue(spec.discipline, dict(spec.parameters), self._random("queue"))
-            queue.on_drop = self._drop
-            queue.on_mark = self._on_mark
-            self._bottleneck = Bottleneck(queue, self._through, self._drop)
-        if self._bottleneck is not None:
-            self._bottleneck.schedule = RateSchedule(asked.rate) if asked.rate else None
-        self._jitter = Jitter(asked.delay, self._random("delay")) if asked.delay and asked.delay.jitter else None
-        self._delay = asked.delay.time if asked.delay else 0
-
-    # -- in ---------------------------------------------------------------------------------------------------------------
+    # -- what is asked ------------------------------------------------------------------------------------------------------
 
     @property
     def is_clear(self) -> bool:
         """Nothing is asked and nothing is on its way: packets may pass by this direction."""
         return self.impairments is CLEAR and self.deadline == NEVER
 
+    def change(self, impairments: Impairments, now: int) -> None:
+        """Ask for something else from ``now`` on; what is under way goes on as it was told, and is not overtaken."""
+        before = self.impairments
+        self.impairments = impairments if impairments != CLEAR else CLEAR
+        if self._began >= 0:
+            self._advance(now)
+            if before.trace != impairments.trace:
+                self._began = now
+            if before.flap != impairments.flap:
+                self._flapping = now
+            self._build(before if before.seed == impairments.seed else None)
+        else:
+            self._start(now)
+        self._plan()
+
+    def _start(self, now: int) -> None:
+        """The first that is heard of the time."""
+        self._began = self._flapping = now
+        self._build(None)
+
+    def _random(self, knob: str) -> Random:
+        """Each knob has a Random of its own, which goes on while the seed is the same."""
+        seed = self._seed if self.impairments.seed is None else self.impairments.seed
+        if knob not in self._randoms:
+            self._randoms[knob] = Random(f"{seed}/{self.name}/{knob}")
+        return self._randoms[knob]
+
+    def _build(self, before: Impairments | None) -> None:
+        """What carries out the impairments. What was asked before and still is goes on; None: all begins anew, with the seed."""
+        asked = self.impairments
+        if before is None:
+            self._randoms.clear()
+        self._fates.change(before, asked, self._random)
+        if before is None or (before.rate, before.trace) != (asked.rate, asked.trace):
+            self._schedule = asked.trace.schedule(self._began) if asked.trace else None
+            if self._schedule is None and asked.rate:
+                self._schedule = RateSchedule(asked.rate)
+        self._line.change(before, asked, self._random, self._began)
+        self._build_queue(before)
+
+    def _build_queue(self, before: Impairments | None) -> None:
+        asked, bottleneck = self.impairments, self._bottleneck
+        if bottleneck is None and self._schedule is None and not asked.queue:
+            return
+        if bottleneck is None or before is None or before.queue != asked.queue:
+            spec = asked.queue or QueueSpec()
+            queue = make_queue(spec.discipline, dict(spec.parameters), self._random("queue"))
+            queue.on_drop = self._drop
+            queue.on_mark = self._on_mark
+            if bottleneck is None:
+                self._bottleneck = bottleneck = Bottleneck(queue, self._through, self._drop)
+            else:
+                bottleneck.replace(queue)
+        bottleneck.schedule = self._schedule
+
+    # -- in -----------------------------------------------------------------------------------------------------------------
+
     def send(self, packet: Packet, now: int) -> None:
         """Take a packet (or a super-packet) in."""
+        if self._began < 0:
+            self._start(now)
         slices = count(packet) if packet.gso_size else 1
         stats = self.stats
         stats.packets_in += slices
         stats.bytes_in += wire_bytes(packet)
         if self.watch is not None:
             self.watch(packet, now, "entered", "")
-        if self._bottleneck is not None:
-            self._bottleneck.advance(now)
-        lost = self._loss.hits(slices) if self._loss is not None else NOBODY
-        if lost:
-            self._lose(packet, slices, lost, now)
-        else:
-            self._carry(packet, now)
+        self._advance(now)
+        self._meet(packet, slices, now)
         self._plan()
 
-    def _lose(self, packet: Packet, slices: int, lost: Mapping[int, str], now: int) -> None:
-        """Cut a packet where slices of it are lost."""
+    def _meet(self, packet: Packet, slices: int, now: int) -> None:
+        """Loss, duplication and corruption: cut a super-packet where slices have fates of their own."""
+        fates = {} if self._fates.is_idle else self._fates.draw(slices, now - self._began)
+        if not fates:
+            self._carry(packet, now)
+            return
         first = 0
-        for index in sorted(lost):
+        for index, fate in fates.items():
             if index > first:
                 self._carry(part(packet, first, index - first), now)
-            self._drop(part(packet, index, 1), now, self._loss_reason, lost[index])
+            self._befall(part(packet, index, 1), fate, now)
             first = index + 1
         if first < slices:
             self._carry(part(packet, first, slices - first), now)
 
-    def _carry(self, packet: Packet, now: int) -> None:
-        if self._bottleneck is not None:
-            self._bottleneck.push(packet, now)
+    def _befall(self, packet: Packet, fate: Fate, now: int) -> None:
+        """Carry out the fate of one packet of the wire."""
+        note = ""
+        if fate.lost:
+            if not (self.impairments.ecn and ecn.is_capable(packet)):
+                self._drop(packet, now, self._fates.reason, fate.lost)
+                return
+            packet = ecn.marked(packet)
+            self.stats.marked += 1
+            note = f"marked CE: {fate.lost}"
+        second = copy(packet) if fate.is_copied else None
+        if fate.is_damaged:
+            packet = damaged(packet, self._random("corrupt bit"))
+            self.stats.corrupted += 1
+            note = f"{note}; corrupted" if note else "corrupted"
+        self._carry(packet, now, note)
+        if second is not None:
+            self.stats.duplicated += 1
+            self._carry(second, now, "duplicated")
+
+    def _carry(self, packet: Packet, now: int, note: str = "") -> None:
+        """Past the dice: is there a link, and does the packet fit through it?"""
+        asked = self.impairments
+        if asked.down or (asked.flap and (now - self._flapping) % (asked.flap.up + asked.flap.down) >= asked.flap.up):
+            self._drop(packet, now, LinkDrop.DOWN)
+        elif asked.mtu and largest(packet) > asked.mtu.bytes:
+            self._squeeze(packet, asked.mtu.bytes, now)
+        elif asked.limit is not None and self.in_flight + self.queued + count(packet) > asked.limit:
+            room = max(0, asked.limit - self.in_flight - self.queued)
+            if room:
+                self._enter(part(packet, 0, room), now, note)
+            self._drop(part(packet, room, count(packet) - room), now, LinkDrop.LIMIT)
         else:
-            self._through(packet, now, now, False)
+            self._enter(packet, now, note)
+
+    def _squeeze(self, packet: Packet, most: int, now: int) -> None:
+        """What is longer than the MTU is cut, answered with an ICMP error, or gone."""
+        answered = False
+        for index in range(count(packet)):
+            piece = part(packet, index, 1)
+            if len(piece) <= most:
+                self._carry(piece, now)
+            elif mtu.may_fragment(piece):
+                self.stats.fragmented += 1
+                for fragment in fragments.cut(bytes(piece), most):
+                    self._carry(fragment, now, f"fragment of {len(piece)} bytes")
+            else:
+                self._drop(piece, now, LinkDrop.TOO_BIG)
+                if not answered:
+                    self._answer_too_big(piece, most, now)
+                answered = True
+
+    def _answer_too_big(self, packet: Packet, most: int, now: int) -> None:
+        if self.impairments.mtu is None or self.impairments.mtu.silent or self.on_answer is None:
+            return
+        answer = mtu.too_big(packet, most, self.address)
+        if answer is not None and self._allowance.take(now):
+            self.answer(answer, now, f"ICMP: the link's MTU is {most} bytes")
+
+    def answer(self, packet: Packet, now: int, why: str) -> None:
+        """Send a packet back to who sent the one that came."""
+        self.stats.answered += 1
+        if self.watch is not None:
+            self.watch(packet, now, "answered", why)
+        if self.on_answer is not None:
+            self.on_answer(packet, now)
+
+    def _enter(self, packet: Packet, now: int, note: str) -> None:
+        if self._bottleneck is None:
+            self._line.push(packet, now, now, note, False)
+            return
+        if note and self.watch is not None:
+            self._notes[id(packet)] = packet, note
+        self._bottleneck.push(packet, now)
 
     def _through(self, packet: Packet, now: int, came: int, is_paced: bool) -> None:
-        """Past the bottleneck at ``now``: into the delay line."""
-        if is_paced or came < now:
-            self.stats.sojourn.add(now - came)
-        line = self._line
-        if line.bytes + len(packet) > MEMORY:
-            self._drop(packet, now, LinkDrop.LIMIT)
-            return
-        line.push(packet, count(packet), max(now + self._delay, self._floor), came, now, is_paced=is_paced)
+        """Past the bottleneck at ``now``."""
+        self.stats.sojourn.add(self._bottleneck.queue.waited if self._bottleneck else 0)
+        note = self._notes.pop(id(packet), (None, ""))[1] if self._notes else ""
+        self._line.push(packet, now, came, note, is_paced)
 
     def _drop(self, packet: Packet, now: int, reason: LinkDrop, why: str = "") -> None:
+        self._notes.pop(id(packet), None)
         self.stats.dropped[reason] += count(packet)
         if self.watch is not None:
             self.watch(packet, now, "dropped", f"dropped: {why or reason.value}")
 
     def _on_mark(self, packet: Packet, now: int) -> None:
-        self.stats.marked += count(packet)
+        self.stats.marked += 1
+        if self.watch is not None:
+            self._notes[id(packet)] = packet, "marked CE by the queue"
 
-    # -- out --------------------------------------------------------------------------------------------------------------
+    # -- out ----------------------------------------------------------------------------------------------------------------
 
     def take(self, now: int) -> list[Packet]:
         """What has come out by ``now``, in the order of its times; slices that come out together as one super-packet."""
-        if self._bottleneck is not None:
-            self._bottleneck.advance(now)
-        line = self._line
+        self._advance(now)
         out: list[Packet] = []
-        while len(line) and line.due <= now:
-            flying = line.pop()
+        while (flying := self._line.pop(now)) is not None:
             out.append(flying.packet)
             self._leave(flying, now)
         if out:
@@ -156,27 +267,30 @@ class Direction:
     def _leave(self, flying: Flying, now: int) -> None:
         stats, slices = self.stats, flying.slices
         stats.packets_out += slices
-        size = wire_bytes(flying.packet)
-        stats.bytes_out += size
+        stats.bytes_out += flying.size
         late = now - flying.when
         stats.lateness.add(late, slices)
         stats.asked.add(flying.when - flying.left, slices)
         if late > LATE:
             stats.late += slices
         if flying.is_paced and self._paced_at >= 0:
-            stats.paced_bits += size * 8
+            stats.paced_bits += flying.size * 8
             stats.paced_time += now - self._paced_at
         self._paced_at = now
         if self.watch is not None:
             delayed = f"delayed {(now - flying.entered) / 1e6:.6g} ms"
             self.watch(flying.packet, now, "left", f"{delayed}; {flying.note}" if flying.note else delayed)
 
+    def _advance(self, now: int) -> None:
+        """Do what was due at the bottleneck."""
+        if self._bottleneck is not None:
+            self._bottleneck.advance(now)
+
     def _plan(self) -> None:
         """When to be called again."""
-        due = NEVER if self._bottleneck is None else self._bottleneck.due
-        line = self._line
-        if len(line) and line.due < due:
-            due = line.due
+        due = self._line.due
+        if self._bottleneck is not None and (due == NEVER or not self._line.keeps_order):
+            due = min(due, self._bottleneck.due)
         if self.grain and due < self._took + self.grain and self.in_flight + self.queued > 1:
             due = self._took + self.grain
         self.deadline = due
@@ -187,17 +301,17 @@ class Direction:
         return len(self._bottleneck.queue) if self._bottleneck is not None else 0
 
     @property
+    def queued_bytes(self) -> int:
+        return self._bottleneck.queue.bytes if self._bottleneck is not None else 0
+
+    @property
+    def rate_asked(self) -> int | None:
+        """Bits a second; of a trace, its mean."""
+        asked = self.impairments
+        mean = asked.trace.mean_rate if asked.trace else None
+        return asked.rate.bits if asked.rate and mean is None else mean
+
+    @property
     def in_flight(self) -> int:
         """Packets past the bottleneck that have not come out."""
         return self._line.slices
-
-    # -- live -------------------------------------------------------------------------------------------------------------
-
-    def change(self, impairments: Impairments, now: int) -> None:
-        """Ask for something else from ``now`` on; what is under way goes on as it was told, and is not overtaken."""
-        if self._bottleneck is not None:
-            self._bottleneck.advance(now)
-        self.impairments = impairments if impairments != CLEAR else CLEAR
-        self._floor = self._line.last
-        self._build()
-        self._plan()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from netemu.link.direction import Direction
 from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.stats import DirectionRow, Percentiles
+from netemu.link.wording import words_of
 
 WAYS = ("in", "out")
 
@@ -29,3 +31,41 @@ class Link:
         if which not in ("in", "out", "both"):
             raise ValueError(f"{which!r} is no direction of a link; give in, out or both")
         return [d for way, d in zip(WAYS, (self.inward, self.outward), strict=True) if which in (way, "both")]
+
+    def rows(self) -> list[DirectionRow]:
+        """What `netemu link show` says of it: inward, outward."""
+        return [_row(self, way, direction) for way, direction in zip(WAYS, (self.inward, self.outward), strict=True)]
+
+
+def _row(link: Link, way: str, direction: Direction) -> DirectionRow:
+    stats = direction.stats
+    source, destination = link.ends if way == "in" else link.ends[::-1]
+    asked, late = stats.asked.mean, stats.lateness.mean
+    return DirectionRow(
+        link=link.name,
+        direction=way,
+        source=source,
+        destination=destination,
+        words=words_of(direction.impairments),
+        packets_in=stats.packets_in,
+        bytes_in=stats.bytes_in,
+        packets_out=stats.packets_out,
+        bytes_out=stats.bytes_out,
+        dropped={reason.name: number for reason, number in stats.dropped.items()},
+        duplicated=stats.duplicated,
+        corrupted=stats.corrupted,
+        reordered=stats.reordered,
+        marked=stats.marked,
+        fragmented=stats.fragmented,
+        answered=stats.answered,
+        queued_packets=direction.queued,
+        queued_bytes=direction.queued_bytes,
+        in_flight=direction.in_flight,
+        sojourn=Percentiles.of(stats.sojourn),
+        delay_asked=asked,
+        delay_measured=None if asked is None or late is None else asked + late,
+        delay_error=Percentiles.of(stats.lateness),
+        rate_asked=direction.rate_asked,
+        rate_measured=stats.rate,
+        late=stats.late,
+    )
