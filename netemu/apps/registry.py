@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from netemu.apps.base import App, Clock, UsageError
@@ -62,6 +62,30 @@ def parse_app(spec: str) -> AppSpec:
             f"--app {spec}: {kind} takes {KINDS[kind].span} ports; give {65536 - KINDS[kind].span} at most"
         )
     return AppSpec(name, kind, first, options)
+
+
+def parse_apps(specs: Iterable[str]) -> tuple[AppSpec, ...]:
+    """The apps of one host, their options too; UsageError also where two of them want the same name or port."""
+    chosen: list[AppSpec] = []
+    for spec in map(parse_app, specs):
+        for other in chosen:
+            if port := next((port for port in spec.ports if port in other.ports), None):
+                raise UsageError(f"--app: port {port} is taken twice, by {other.name} and {spec.name}; change one")
+            if spec.name == other.name:
+                raise UsageError(f"--app: the name {spec.name!r} is taken twice; change one")
+        make_app(spec, _NoClock())  # it checks its options
+        chosen.append(spec)
+    return tuple(chosen)
+
+
+class _NoClock:
+    """An app that is only made to be checked lives in no time."""
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, delay_ns: int, call: object) -> None:
+        pass
 
 
 def make_app(spec: AppSpec, clock: Clock) -> App:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 import msgspec
 
 from netemu.apps.base import UsageError
-from netemu.apps.registry import DEFAULT_APPS, AppSpec, make_app, parse_app
+from netemu.apps.registry import DEFAULT_APPS, AppSpec, parse_apps
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.paths import check_name
 from netemu.runtime.plan import HostPlan, InstanceConfig, LinkPlan, Plan, TunPlan
@@ -172,28 +172,10 @@ def _check_distinct(addresses: list[Address], interfaces: list[Interface]) -> No
 
 
 def _apps(specs: list[str], no_defaults: bool) -> tuple[AppSpec, ...]:
-    chosen: list[AppSpec] = []
-    for spec in map(parse_app, specs):
-        for other in chosen:
-            if port := next((port for port in spec.ports if port in other.ports), None):
-                raise UsageError(f"--app: port {port} is taken twice, by {other.name} and {spec.name}; change one")
-            if spec.name == other.name:
-                raise UsageError(f"--app: the name {spec.name!r} is taken twice; change one")
-        make_app(spec, _NoClock())  # it checks its options
-        chosen.append(spec)
+    chosen = parse_apps(specs)
     names, ports = {spec.name for spec in chosen}, {port for spec in chosen for port in spec.ports}
     defaults = () if no_defaults else DEFAULT_APPS
-    return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + tuple(chosen)
-
-
-class _NoClock:
-    """An app that is only made to be checked lives in no time."""
-
-    def time(self) -> float:
-        return 0.0
-
-    def call_later(self, delay_ns: int, call: object) -> None:
-        pass
+    return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + chosen
 
 
 def _seed(seed: int | None) -> int:
