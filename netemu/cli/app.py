@@ -26,6 +26,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "story": {},
     "trouble": {},
     "profile": {},
+    "scenario": {},
 }
 """Each is a function in a module of its name, or there a ``group`` of them; with what typer is to know of it."""
 

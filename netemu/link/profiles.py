@@ -61,27 +61,27 @@ _ALL = (
     ),
     Profile(
         "lte-bad", "LTE at the edge of a cell: 2/0.5 Mbit/s, 160 ms round trip with jitter, losses in bursts",
-        "rate 500kbit delay 80ms 30ms 25% keep_order loss gemodel 0.5% 30%",
-        "rate 2mbit delay 80ms 30ms 25% keep_order loss gemodel 0.5% 30%",
+        "rate 500kbit delay 80ms 30ms 25% keep-order loss gemodel 0.5% 30%",
+        "rate 2mbit delay 80ms 30ms 25% keep-order loss gemodel 0.5% 30%",
         _OURS,
     ),
     Profile(
         "5g", "mid-band 5G: 50/10 Mbit/s, 40 ms round trip with some jitter",
-        "rate 10mbit delay 20ms 3ms keep_order", "rate 50mbit delay 20ms 3ms keep_order",
+        "rate 10mbit delay 20ms 3ms keep-order", "rate 50mbit delay 20ms 3ms keep-order",
         "Rizvi, Heidemann and Plonka, Third-Party Assessment of Mobile Performance in the 5G Era, arXiv:2507.18834, 2025: six in "
         "ten users get less than 50 Mbit/s, one in twenty a round trip below 20 ms; within that, and for the upload, our choice",
     ),
     Profile(
         "wifi", "a good home network: 50 Mbit/s, a few ms with a long tail",
-        "rate 50mbit delay 3ms 3ms distribution pareto keep_order",
-        "rate 50mbit delay 3ms 3ms distribution pareto keep_order",
+        "rate 50mbit delay 3ms 3ms distribution pareto keep-order",
+        "rate 50mbit delay 3ms 3ms distribution pareto keep-order",
         "Sui et al., Characterizing and Improving WiFi Latency in Large-Scale Operational Networks, MobiSys 2016: median 3 ms, "
         "90th percentile 20 ms; the rate and the shape of the tail are our choice",
     ),
     Profile(
         "wifi-bad", "a crowded channel, far from the access point: 5 Mbit/s, tens of ms with a long tail, 2 % loss",
-        "rate 5mbit delay 20ms 25ms distribution pareto keep_order loss 2%",
-        "rate 5mbit delay 20ms 25ms distribution pareto keep_order loss 2%",
+        "rate 5mbit delay 20ms 25ms distribution pareto keep-order loss 2%",
+        "rate 5mbit delay 20ms 25ms distribution pareto keep-order loss 2%",
         "Pei et al., WiFi can be the weakest link of round trip network latency in the wild, INFOCOM 2016: more than half of the "
         "packets wait longer than 20 ms, a tenth longer than 100 ms; rate and loss are our choice",
     ),
@@ -109,8 +109,8 @@ _ALL = (
     ),
     Profile(
         "leo", "satellites in low orbit: 150/15 Mbit/s, 50 ms round trip with jitter, some loss",
-        "rate 15mbit delay 25ms 10ms distribution normal keep_order loss 0.5%",
-        "rate 150mbit delay 25ms 10ms distribution normal keep_order loss 0.5%",
+        "rate 15mbit delay 25ms 10ms distribution normal keep-order loss 0.5%",
+        "rate 150mbit delay 25ms 10ms distribution normal keep-order loss 0.5%",
         "Michel, Trevisan, Giordano and Bonaventure, A First Look at Starlink Performance, IMC 2022: a median of 50 ms, half of "
         "all between 40 and 60 ms; the rates within the advertised 100 to 200 Mbit/s, upload and loss are our choice",
     ),
@@ -142,3 +142,13 @@ def find_profile(name: str) -> Profile:
         f"there is no profile {name!r}; "
         + (f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(PROFILES)}")
     )
+
+
+def inward_words(name: str) -> str:
+    """For `netemu.link.words.parse_words` of a direction from the subscriber; ProfileError."""
+    return find_profile(name).inward
+
+
+def outward_words(name: str) -> str:
+    """For `netemu.link.words.parse_words` of a direction to the subscriber; ProfileError."""
+    return find_profile(name).outward

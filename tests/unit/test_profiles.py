@@ -7,7 +7,8 @@ import json
 import pytest
 
 from netemu.cli import main
-from netemu.link.profiles import PROFILES, ProfileError, find_profile
+from netemu.link.profiles import PROFILES, ProfileError, find_profile, inward_words, outward_words
+from netemu.link.words import parse_words
 
 
 def test_the_kinds_of_access_that_people_ask_for() -> None:
@@ -30,6 +31,16 @@ def test_a_name_that_is_not_known() -> None:
         find_profile("lte-bda")
     with pytest.raises(ProfileError, match="there is no profile 'x'; give one of dial-up, 2g, "):
         find_profile("x")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_words_are_words_of_a_link(name: str) -> None:
+    profile = PROFILES[name]
+    for find, words in ((inward_words, profile.inward), (outward_words, profile.outward)):
+        asked = parse_words(words.split())
+        assert asked.delay is not None
+        assert asked.keep_order or not asked.delay.jitter  # no access network overtakes itself
+        assert parse_words(["profile", name], profile=find) == asked
 
 
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,170 @@
+"""The links of a file, and what happens to them: [link.NAME] and [[at]]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netemu.link import units
+from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.profiles import ProfileError, find_profile, inward_words, outward_words
+from netemu.link.rules.nodes import RuleError
+from netemu.link.rules.parse import parse_rule
+from netemu.link.rules.rule import Rule
+from netemu.link.words import WordsError, parse_words
+from netemu.scenario.files import Files
+from netemu.scenario.model import Change, End, Link, Node, Router
+from netemu.scenario.nodes import check_interface, check_name
+from netemu.scenario.section import Section, Source, unknown
+
+KEYS = ("ends", "profile", "both", "in", "out", "rules", "cost")
+ACTIONS = ("set", "add", "rule", "down", "up", "reset")
+"""What an [[at]] may do; exactly one of them."""
+DIRECTIONS = ("both", "in", "out")
+MAX_COST = 65535
+
+
+def read_links(source: Source, document: Section, nodes: Mapping[str, Node], files: Files) -> dict[str, Link]:
+    """All of them by name; what is wrong is collected."""
+    links: dict[str, Link] = {}
+    with source.collecting():
+        for name, data in document.tables("link").items():
+            with source.collecting():
+                section = Section(source, ("link", name), data, keys=KEYS)
+                check_name(section, name)
+                links[name] = _link(section, name, nodes, files)
+    return links
+
+
+def _link(section: Section, name: str, nodes: Mapping[str, Node], files: Files) -> Link:
+    first, second = _ends(section, nodes)
+    inward, outward = _impairments(section, files)
+    rules = tuple(_rule(section, ("rules", number), text, files) for number, text in enumerate(section.texts("rules")))
+    cost_in, cost_out = _cost(section)
+    return Link(name, first, second, inward, outward, rules, cost_in, cost_out)
+
+
+def _ends(section: Section, nodes: Mapping[str, Node]) -> tuple[End, End]:
+    texts = section.texts("ends")
+    if len(texts) != 2:
+        raise section.wrong("ends", f'{len(texts)} of them; a link has two, such as ["laptop", "r1 10.0.1.1/24"]')
+    ends = [_end(section, ("ends", number), text, nodes) for number, text in enumerate(texts)]
+    if ends[0].node == ends[1].node:
+        raise section.wrong("ends", f"both are {ends[0].node!r}; a link joins two nodes")
+    return ends[0], ends[1]
+
+
+def _end(section: Section, key: tuple[str | int, ...], text: str, nodes: Mapping[str, Node]) -> End:
+    name, *addresses = text.split() or [""]
+    node = nodes.get(name)
+    if node is None:
+        raise section.wrong(key, unknown(f"there is no node {name!r}", name, list(nodes)))
+    if isinstance(node, Router):
+        return End(name, tuple(check_interface(section, key, address) for address in addresses))
+    if addresses:
+        raise section.wrong(key, f"the addresses of {name!r} stand under it, with 'address'; leave {addresses[0]} out")
+    return End(name, node.addresses)
+
+
+def _impairments(section: Section, files: Files) -> tuple[Impairments, Impairments]:
+    """Of both directions: what stands for both, then what stands for one, on top of the profile."""
+    inward = outward = CLEAR
+    if "profile" in section:
+        try:
+            profile = find_profile(section.text("profile"))
+        except ProfileError as error:
+            raise section.wrong("profile", str(error)) from None
+        inward, outward = parse_words(profile.inward.split()), parse_words(profile.outward.split())
+    for key in ("both", "in", "out"):
+        if key in section:
+            text = section.text(key)
+            inward = inward if key == "out" else parse(section, key, "in", text, inward, files)
+            outward = outward if key == "in" else parse(section, key, "out", text, outward, files)
+    return inward, outward
+
+
+def parse(section: Section, key: str, way: str, text: str, base: Impairments, files: Files) -> Impairments:
+    """The words ``text`` of ``key`` for the direction ``way``."""
+    profile = inward_words if way == "in" else outward_words
+    try:
+        return parse_words(text.split(), base, read_file=files.read, profile=profile)
+    except WordsError as error:
+        raise section.wrong(key, str(error)) from None
+
+
+def _rule(section: Section, key: tuple[str | int, ...], text: str, files: Files) -> Rule:
+    try:
+        return parse_rule(text, files.promise)
+    except RuleError as error:
+        raise section.wrong(key, str(error)) from None
+
+
+def _cost(section: Section) -> tuple[int, int]:
+    """Of the two directions: a number for both, or { in = 1, out = 5 }."""
+    if not isinstance(section.value("cost"), dict):
+        cost = section.integer("cost", 1, 1, MAX_COST)
+        return cost, cost
+    costs = Section(section.source, (*section.path, "cost"), section.value("cost"), keys=("in", "out"))
+    return costs.integer("in", 1, 1, MAX_COST), costs.integer("out", 1, 1, MAX_COST)
+
+
+# -- what happens when --------------------------------------------------------------------------------------------------------
+
+
+def read_timeline(source: Source, document: Section, links: Mapping[str, Link], files: Files) -> tuple[Change, ...]:
+    """The [[at]] tables in the order of their times; what is wrong is collected."""
+    changes: list[Change] = []
+    tables = document.value("at") or []
+    if not isinstance(tables, list):
+        source.problems.append(str(document.wrong("at", "write [[at]], with two brackets, before each change")))
+        return ()
+    for number, data in enumerate(tables):
+        with source.collecting():
+            section = Section(source, ("at", number), data, keys=("time", "link", *ACTIONS))
+            changes.append(_change(section, links, files))
+    return tuple(sorted(changes, key=lambda change: change.time))
+
+
+def _change(section: Section, links: Mapping[str, Link], files: Files) -> Change:
+    time = _time(section)
+    link = section.text("link")
+    if link not in links:
+        raise section.wrong("link", unknown(f"there is no link {link!r}" if link else "which link?", link, list(links)))
+    actions = [action for action in ACTIONS if action in section]
+    if len(actions) != 1:
+        raise section.wrong(
+            actions[1] if actions else (), f"{len(actions)} changes in one [[at]]; give one of {', '.join(ACTIONS)}"
+        )
+    (action,) = actions
+    if action == "rule":
+        rule = _rule(section, ("rule",), section.text("rule"), files)
+        return Change(time, link, rule.direction, action, str(rule))
+    if action in ("set", "add"):
+        direction, text = _directed(section.text(action))
+        for way, asked in (("in", links[link].inward), ("out", links[link].outward)):
+            if direction in ("both", way):
+                parse(section, action, way, text, CLEAR if action == "set" else asked, files)
+        return Change(time, link, direction, action, text)
+    return Change(time, link, _switched(section, action), action)
+
+
+def _time(section: Section) -> int:
+    try:
+        return units.time(section.text("time"))
+    except ValueError as error:
+        raise section.wrong("time", f"{section.text('time')!r}: {error}" if "time" in section else str(error)) from None
+
+
+def _directed(text: str) -> tuple[str, str]:
+    """As `netemu link set` takes it: '[in|out|both] WORDS'."""
+    head, _, rest = text.strip().partition(" ")
+    return (head, rest.strip()) if head in DIRECTIONS else ("both", text.strip())
+
+
+def _switched(section: Section, action: str) -> str:
+    """The directions of ``down = true`` (both) or ``down = "in"``."""
+    value = section.value(action)
+    if value is True:
+        return "both"
+    if value in DIRECTIONS:
+        return str(value)
+    raise section.wrong(action, f"{value!r} will not do; give true, or one direction: 'in' or 'out'")
