@@ -115,7 +115,9 @@ class Duplicate:
     number: int = 1
 
     def act(self, hand: Hand) -> bool:
-        hand.copies += [hand.view.packet] * self.number
+        packet = hand.view.packet
+        for _ in range(self.number):  # each an object of its own: queues tell packets apart by that
+            hand.copies.append(Packet(packet.head, packet.body, 0, packet.csum_start, packet.csum_offset))
         return True
 
     def __str__(self) -> str:

@@ -104,7 +104,11 @@ def _counting(count: Callable[[Flow], int]) -> Callable[[View, Flow], Ends]:
 
 
 def _bytes_span(view: View, flow: Flow) -> Ends:
-    return flow.bytes, flow.bytes + view.length
+    """Of TCP, there may be a gap before this packet."""
+    if view.transport != TCP or flow.base is None:
+        return flow.bytes, flow.bytes + view.length
+    seq = unwrap(_raw(view, 4), flow.top)
+    return flow.bytes, max(flow.bytes, seq + view.length - flow.base - 1)
 
 
 def _repeats(view: View, flow: Flow) -> bool:

@@ -26,9 +26,8 @@ def number_of(word: Word | Text, what: str, least: int = 0, most: int | None = N
         raise RuleError(f"{what} takes a number, not {word}", word.column)
     value = int(match[0], 0)
     if value < least or (most is not None and value > most):
-        raise RuleError(
-            f"{what} is {least} to {most}, not {word}" if most else f"{what} is {least} or more", word.column
-        )
+        bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        raise RuleError(f"{what} is {bounds}, not {word}", word.column)
     return value
 
 
@@ -106,8 +105,9 @@ def range_of(kind: Kind, name: str, range_: Range, highest: int = 0) -> Element:
 
 
 def share_of(word: Word | Text, what: str) -> float:
-    """0 to 1 of '1%' or '0.01'; RuleError."""
-    try:
-        return units.share(word.text if isinstance(word, Word) else "")
-    except ValueError:
-        raise RuleError(f"{what} takes a share such as 1% or 0.01, not {word}", word.column) from None
+    """0 to 1 of '1%'; RuleError. There must be a percent sign: is 0.01 one in a hundred, or one in ten thousand as in tc(8)?"""
+    text = word.text if isinstance(word, Word) else ""
+    if text.endswith("%"):
+        with suppress(ValueError):
+            return units.share(text)
+    raise RuleError(f"{what} takes a share such as 1%, not {word}", word.column)
