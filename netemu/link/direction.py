@@ -11,6 +11,7 @@ what was asked.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from random import Random
 
@@ -21,13 +22,15 @@ from netemu.link.flight import DelayLine, Flying
 from netemu.link.impairments import CLEAR, Impairments, QueueSpec
 from netemu.link.pacing import RateSchedule
 from netemu.link.queues.registry import make_queue
+from netemu.link.rules.outcomes import Answered, Delivered, Dropped, Goes, Outcome
+from netemu.link.rules.table import RuleTable
 from netemu.link.stats import LATE, DirectionStats
 from netemu.link.traces import Schedule
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire import fragments, icmp
 from netemu.wire.packet import Packet
-from netemu.wire.slices import count, join, largest, part, wire_bytes
+from netemu.wire.slices import count, join, largest, part, split, wire_bytes
 
 Answer = Callable[[Packet, int], None]
 Watch = Callable[[Packet, int, str, str], None]
@@ -46,13 +49,20 @@ class Direction:
         """A packet that goes back to who sent this one, at once."""
         self.on_pass: Answer | None = None
         """A packet that goes to the far end at once, past the impairments."""
+        self.on_steer: Callable[[Packet, int, str], None] | None = None
+        """A packet that is to travel the link of that name instead, in the same direction."""
         self.watch: Watch | None = None
         """(packet, now, "entered" | "left" | "dropped" | "answered", comment)"""
         self.address: dict[int, bytes] = {}
         """IP version: who signs ICMP errors of this link; by default, the destination of the packet that they are about."""
         self.deadline = NEVER
         """When ``take`` has something to do; NEVER if nothing is on its way."""
+        self.rules = RuleTable(f"{seed}/{name}", self.address)
+        """What is done to packets before the link gets them."""
         self._seed = seed
+        self._held: list[tuple[int, int, Packet, str]] = []
+        """(when, order, packet, comment) of those that rules delay."""
+        self._holds = 0
         self._randoms: dict[str, Random] = {}
         self._fates = Fates()
         self._line = DelayLine(self.stats, self._drop)
@@ -69,8 +79,8 @@ class Direction:
 
     @property
     def is_clear(self) -> bool:
-        """Nothing is asked and nothing is on its way: packets may pass by this direction."""
-        return self.impairments is CLEAR and self.deadline == NEVER
+        """Nothing is asked, no rule is there and nothing is on its way: packets may pass by this direction."""
+        return self.impairments is CLEAR and self.deadline == NEVER and not self.rules
 
     def change(self, impairments: Impairments, now: int) -> None:
         """Ask for something else from ``now`` on; what is under way goes on as it was told, and is not overtaken."""
@@ -140,43 +150,76 @@ class Direction:
         if self.watch is not None:
             self.watch(packet, now, "entered", "")
         self._advance(now)
-        self._meet(packet, slices, now)
+        if self.rules and (slices == 1 or not self.rules.lets_pass(packet, now)):
+            for piece in split(packet):
+                self._obey(piece, now)
+        else:
+            self._meet(packet, slices, now)
         self._plan()
 
-    def _meet(self, packet: Packet, slices: int, now: int) -> None:
+    def _obey(self, packet: Packet, now: int) -> None:
+        """Have the rules decide about one packet of the wire."""
+        outcomes = self.rules.apply(packet, now)
+        if not outcomes:
+            self._meet(packet, 1, now)
+        for outcome in outcomes:
+            self._carry_out(outcome, now)
+
+    def _carry_out(self, outcome: Outcome, now: int) -> None:
+        packet, comment = outcome.packet, outcome.comment
+        if isinstance(outcome, Goes):
+            if outcome.delay:
+                self._holds += 1
+                heapq.heappush(self._held, (now + outcome.delay, self._holds, packet, comment))
+            else:
+                self._meet(packet, count(packet), now, comment)
+        elif isinstance(outcome, Dropped):
+            self._drop(packet, now, LinkDrop.RULE, comment)
+        elif isinstance(outcome, Answered):
+            self._answer(packet, now, comment)
+        else:
+            self.stats.passed += 1
+            if self.watch is not None:
+                self.watch(packet, now, "left", comment)
+            if isinstance(outcome, Delivered):
+                if self.on_pass is not None:
+                    self.on_pass(packet, now)
+            elif self.on_steer is not None:
+                self.on_steer(packet, now, outcome.link)
+
+    def _meet(self, packet: Packet, slices: int, now: int, note: str = "") -> None:
         """Loss, duplication and corruption: cut a super-packet where slices have fates of their own."""
         fates = {} if self._fates.is_idle else self._fates.draw(slices, now - self._began)
         if not fates:
-            self._carry(packet, now)
+            self._carry(packet, now, note)
             return
         first = 0
         for index, fate in fates.items():
             if index > first:
-                self._carry(part(packet, first, index - first), now)
-            self._befall(part(packet, index, 1), fate, now)
+                self._carry(part(packet, first, index - first), now, note)
+            self._befall(part(packet, index, 1), fate, now, note)
             first = index + 1
         if first < slices:
-            self._carry(part(packet, first, slices - first), now)
+            self._carry(part(packet, first, slices - first), now, note)
 
-    def _befall(self, packet: Packet, fate: Fate, now: int) -> None:
+    def _befall(self, packet: Packet, fate: Fate, now: int, note: str) -> None:
         """Carry out the fate of one packet of the wire."""
-        note = ""
+        notes = [note] if note else []
         if fate.lost:
             if not (self.impairments.ecn and ecn.is_capable(packet)):
                 self._drop(packet, now, self._fates.reason, fate.lost)
                 return
             packet = ecn.marked(packet)
             self.stats.marked += 1
-            note = f"marked CE: {fate.lost}"
+            notes.append(f"marked CE: {fate.lost}")
         second = copy(packet) if fate.is_copied else None
         if fate.is_damaged:
             packet = damaged(packet, self._random("corrupt bit"))
             self.stats.corrupted += 1
-            note = f"{note}; corrupted" if note else "corrupted"
-        self._carry(packet, now, note)
+        self._carry(packet, now, "; ".join([*notes, "corrupted"] if fate.is_damaged else notes))
         if second is not None:
             self.stats.duplicated += 1
-            self._carry(second, now, "duplicated")
+            self._carry(second, now, "; ".join([*notes, "duplicated"]))
 
     def _carry(self, packet: Packet, now: int, note: str = "") -> None:
         """Past the dice: is there a link, and does the packet fit through it?"""
@@ -215,9 +258,9 @@ class Direction:
             return
         answer = mtu.too_big(packet, most, self.address)
         if answer is not None and self._allowance.take(now):
-            self.answer(answer, now, f"ICMP: the link's MTU is {most} bytes")
+            self._answer(answer, now, f"ICMP: the link's MTU is {most} bytes")
 
-    def answer(self, packet: Packet, now: int, why: str) -> None:
+    def _answer(self, packet: Packet, now: int, why: str) -> None:
         """Send a packet back to who sent the one that came."""
         self.stats.answered += 1
         if self.watch is not None:
@@ -282,7 +325,12 @@ class Direction:
             self.watch(flying.packet, now, "left", f"{delayed}; {flying.note}" if flying.note else delayed)
 
     def _advance(self, now: int) -> None:
-        """Do what was due at the bottleneck."""
+        """Do what was due, each at its time: what rules held goes on, and the bottleneck sends."""
+        while self._held and self._held[0][0] <= now:
+            when, _, packet, note = heapq.heappop(self._held)
+            if self._bottleneck is not None:
+                self._bottleneck.advance(when)
+            self._meet(packet, count(packet), when, note)
         if self._bottleneck is not None:
             self._bottleneck.advance(now)
 
@@ -291,6 +339,8 @@ class Direction:
         due = self._line.due
         if self._bottleneck is not None and (due == NEVER or not self._line.keeps_order):
             due = min(due, self._bottleneck.due)
+        if self._held:
+            due = min(due, self._held[0][0])
         if self.grain and due < self._took + self.grain and self.in_flight + self.queued > 1:
             due = self._took + self.grain
         self.deadline = due
@@ -313,5 +363,5 @@ class Direction:
 
     @property
     def in_flight(self) -> int:
-        """Packets past the bottleneck that have not come out."""
-        return self._line.slices
+        """Packets that have not come out and do not wait before the bottleneck."""
+        return self._line.slices + len(self._held)

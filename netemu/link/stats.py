@@ -75,6 +75,8 @@ class DirectionStats:
         self.packets_out = self.bytes_out = 0
         self.dropped: Counter[LinkDrop] = Counter()
         self.duplicated = self.corrupted = self.reordered = self.marked = self.answered = self.fragmented = 0
+        self.passed = 0
+        """Packets that rules sent past the impairments, or along another link."""
         self.late = 0
         """Packets that left more than LATE behind their time."""
         self.lateness = Histogram()
@@ -116,11 +118,13 @@ class DirectionRow(msgspec.Struct, frozen=True):
     fragmented: int
     answered: int
     """ICMP errors and resets that went back to the sender."""
+    passed: int
+    """Resets that rules sent to the far end, and packets that they steered to another link."""
     queued_packets: int
     """Waiting before the bottleneck now."""
     queued_bytes: int
     in_flight: int
-    """Packets past the bottleneck that have not come out yet."""
+    """Packets on their way that do not wait there."""
     sojourn: Percentiles
     """In the queue before the bottleneck."""
     delay_asked: float | None

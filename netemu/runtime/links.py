@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from netemu.link.direction import Direction
 from netemu.link.link import Link
-from netemu.link.stats import DirectionRow, Percentiles
+from netemu.link.stats import DirectionRow
 from netemu.link.ways import parse_ways
-from netemu.link.words import words_of
 from netemu.runtime.network import Network
 
 
@@ -21,11 +19,7 @@ class Links:
 
     def rows(self) -> list[DirectionRow]:
         """A row for each direction of each link."""
-        return [
-            direction_row(link, way, direction)
-            for link in self._network.links.values()
-            for way, direction in (("in", link.inward), ("out", link.outward))
-        ]
+        return [row for link in self._network.links.values() for row in link.rows()]
 
     def find(self, name: str | None) -> Link:
         """The link of that name, or the only one there is."""
@@ -55,36 +49,3 @@ class Links:
                 if impairments != direction.impairments:
                     direction.change(impairments, now)
         self._network.rewire()
-
-
-def direction_row(link: Link, way: str, direction: Direction) -> DirectionRow:
-    stats, asked = direction.stats, direction.impairments
-    source, destination = link.ends if way == "in" else link.ends[::-1]
-    return DirectionRow(
-        link=link.name,
-        direction=way,
-        source=source,
-        destination=destination,
-        words=words_of(asked),
-        packets_in=stats.packets_in,
-        bytes_in=stats.bytes_in,
-        packets_out=stats.packets_out,
-        bytes_out=stats.bytes_out,
-        dropped={reason.name: count for reason, count in stats.dropped.items() if count},
-        duplicated=stats.duplicated,
-        corrupted=stats.corrupted,
-        reordered=stats.reordered,
-        marked=stats.marked,
-        fragmented=stats.fragmented,
-        answered=stats.answered,
-        queued_packets=direction.queued,
-        queued_bytes=0,
-        in_flight=direction.in_flight,
-        sojourn=Percentiles.of(stats.sojourn),
-        delay_asked=stats.asked.mean,
-        delay_measured=None if stats.asked.mean is None else stats.asked.mean + (stats.lateness.mean or 0),
-        delay_error=Percentiles.of(stats.lateness),
-        rate_asked=asked.rate.bits if asked.rate else None,
-        rate_measured=stats.rate,
-        late=stats.late,
-    )
