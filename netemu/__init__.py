@@ -3,7 +3,7 @@
 >>> import netemu
 >>> host = netemu.Host(["192.0.2.1/24"], seed=1)          # sans-I/O: packets and the time go in, packets come out
 >>> host = netemu.attach(app="C")                         # this process becomes an app of a running instance
->>> sim = netemu.Simulation(seed=7)                       # hosts and paths in virtual time
+>>> sim = netemu.Simulation(seed=7)                       # hosts and links in virtual time
 """
 
 from __future__ import annotations

@@ -166,6 +166,8 @@ class HostNode(Node):
         return True
 
     def hold(self, packet: Packet) -> None:
+        if packet.body:  # another host's: a host receives packets in one piece, as a device hands them over
+            packet.head, packet.body = b"".join((packet.head, *packet.body)), ()
         self._inbox.append(packet)
         self.network.wake(self)
 

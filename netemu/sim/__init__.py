@@ -1,1 +1,1 @@
-"""Virtual time: hosts and paths, with no TUN, no root and no waiting."""
+"""Virtual time: hosts, links and programs, with no TUN, no root and no waiting."""

@@ -1,115 +1,248 @@
-"""Virtual time: engines on paths, run by the next thing that is due. No TUN, no root, no waiting."""
+"""Hosts, links and programs in virtual time: no TUN, no root, no waiting.
+
+>>> import netemu
+>>> sim = netemu.Simulation(seed=7)
+>>> a, b = sim.host("198.18.0.1"), sim.host("198.18.0.2")
+>>> link = sim.link(a, b, delay="20ms", loss="1%")
+>>> b.serve("echo:7")
+>>> c = a.socket()
+>>> c.connect(("198.18.0.2", 7))                # goes on with the simulation until it can return
+>>> c.sendall(b"hello")
+>>> c.recv(100)
+b'hello'
+>>> sim.now // 10**6                            # ms: two round trips
+80
+
+The network is the one of `netemu up` (netemu.runtime.network); here its clock jumps to whatever happens next. All chance
+follows from the seed, and from nothing else: the same seed has the same ``digest``, on any machine.
+"""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable
+import socket as real
+from collections.abc import Callable
+from hashlib import blake2b
+from inspect import isgeneratorfunction
+from ipaddress import ip_interface
+from os import PathLike
 from random import Random
+from typing import Any
 
-from netemu.runtime.engine import Engine
+from netemu.link.link import Link
+from netemu.runtime.network import Call, End, HostNode, Network
+from netemu.runtime.observer import Observer, Tap
+from netemu.sim.capture import Capture
+from netemu.sim.hosts import SimHost, SimLink, address_family, knobs_as_words, parse
+from netemu.sim.programs import Program, program_of
+from netemu.sim.runner import Main, Runner
+from netemu.sim.times import span
 from netemu.stack.host import Host
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
-
-Path = Callable[[Packet, int], Iterable[tuple[int, Packet]]]
-"""What becomes of a packet sent at ``now`` (ns): (arrival time, packet), none, one or more of them."""
 
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 """Wall clock time at virtual time 0."""
 
 
-class Wire:
-    """An engine's device: its packets travel a path to another engine."""
-
-    def __init__(self, simulation: Simulation, path: Path, far: Engine | None) -> None:
-        self._simulation = simulation
-        self.path = path
-        self.far = far
-
-    def write(self, packet: Packet) -> bool:
-        far = self.far
-        if far is not None:
-            for when, arriving in self.path(packet, self._simulation.now):
-                self._simulation.at(when, far, arriving)
-        return True
-
-
 class Simulation:
-    """Hosts, the paths between them, and a clock that jumps to the next event."""
+    """See the module. Times are texts such as '1.5s', or ints of ns."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self.random = Random(seed)
-        self.now = 0
-        self._events: list[tuple[int, int, Engine, Packet | None]] = []
-        self._order = 0
-        self._due: dict[Engine, int] = {}
+    def __init__(self, seed: int = 0, *, patience: str | int = "24h") -> None:
+        """``patience``: what a call without a timeout, or ``run``, may take of virtual time where things never end to happen."""
+        self.seed = seed
+        self.network = Network(EPOCH_NS)
+        self.runner = Runner(self.network, span(patience))
+        self.hosts: dict[str, SimHost] = {}
+        self.links: dict[str, SimLink] = {}
+        self._observer = Observer(self.network)
+        self._digest = blake2b(digest_size=16)
+        self._captures: list[Capture] = []
+        self._observer.add(self._digested)
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the captures' files."""
+        for capture in self._captures:
+            capture.close()
+
+    # -- what there is ----------------------------------------------------------------------------------------------------
 
     def host(
         self,
-        *addresses: str,
+        *name_and_addresses: str,
         mtu: int = 1500,
         offload: bool = False,
         sysctl: dict[str, int] | None = None,
         flavour: str = "linux",
-    ) -> Engine:
-        """A host on an engine of its own, connected to nothing yet."""
+    ) -> SimHost:
+        """A host: ``sim.host("198.18.0.1")``, ``sim.host("web", "10.0.0.2/24", "2001:db8::2/64")``. Connected to nothing yet.
+
+        Without a name it is h1, h2 … ``offload``: it may send super-packets. ``sysctl``, ``flavour``: as netemu.Host.
+        """
+        name, addresses = self._name_of(name_and_addresses)
         host = Host(
-            addresses, mtu=mtu, seed=self.random.getrandbits(64), offload=offload, sysctl=sysctl, flavour=flavour
+            addresses, mtu=mtu, seed=self._seed(f"host/{name}"), offload=offload, sysctl=sysctl, flavour=flavour
         )
-        return Engine(host, Wire(self, delay_of(0), None), EPOCH_NS)
+        made = self.hosts[name] = SimHost(self, self.network.add_host(name, host))
+        self._watch_again()
+        return made
 
-    def link(self, a: Engine, b: Engine, there: Path, back: Path | None = None) -> None:
-        """Connect two hosts; ``back`` is the path from b to a, the same as ``there`` by default."""
-        a.device, b.device = Wire(self, there, b), Wire(self, back or there, a)
+    def link(
+        self,
+        first: SimHost,
+        second: SimHost,
+        words: str = "",
+        *,
+        back: str | None = None,
+        name: str = "",
+        **knobs: str | int | float | bool,
+    ) -> SimLink:
+        """Connect two: ``sim.link(a, b, "delay 20ms 5ms loss 1%")`` or ``sim.link(a, b, delay="20ms 5ms", loss="1%")``.
 
-    def at(self, when: int, engine: Engine, packet: Packet | None = None) -> None:
-        """Turn ``engine`` at ``when``, with what arrives then."""
-        self._order += 1
-        heapq.heappush(self._events, (when, self._order, engine, packet))
+        The words are those of `netemu link set`: for both directions unless they say in (to ``second``) or out, or ``back``
+        says what the link does from ``second`` to ``first``. WordsError.
+        """
+        name = name or f"{first.name}-{second.name}"
+        if name in self.links:
+            raise ValueError(f"there is a link {name!r} already; give this one another name")
+        asked, asked_back = parse([*words.split(), *knobs_as_words(knobs)], back)
+        first_end, second_end = _free_end(first), _free_end(second)
+        link = Link(name, (first.name, second.name), self._seed(f"link/{name}"), asked, asked_back)
+        self.network.connect(first_end, second_end, link)
+        self._watch_again()
+        self.runner.rewire()
+        made = self.links[name] = SimLink(self, link)
+        return made
 
-    def kick(self, engine: Engine) -> None:
-        """Something was done to the engine's host from outside a turn."""
-        self._turn(engine, ())
+    def _name_of(self, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """The name and the addresses of a host."""
+        if not words:
+            raise TypeError('give the host an address, such as sim.host("198.18.0.1")')
+        try:
+            ip_interface(words[0])
+            name = f"h{len(self.hosts) + 1}"
+        except ValueError:
+            name, *rest = words
+            words = tuple(rest)
+        if name in self.hosts:
+            raise ValueError(f"there is a host {name!r} already; give this one another name")
+        return name, words
 
-    def step(self) -> bool:
-        """Go to the next event; False when there is none."""
-        if not self._events:
-            return False
-        when, _, engine, packet = heapq.heappop(self._events)
-        if packet is None and self._due.get(engine) != when:
-            return True  # a deadline that was replaced by an earlier one
-        self.now = max(self.now, when)
-        arrived = [packet] if packet is not None else []
-        # whatever arrives at the very same time is one batch, as a device would hand it over
-        while self._events:
-            when, _, other, following = self._events[0]
-            if when > self.now or other is not engine or following is None:
-                break
-            heapq.heappop(self._events)
-            arrived.append(following)
-        self._turn(engine, arrived)
+    def _seed(self, what: str) -> int:
+        """A seed for a part: the same whatever else there is."""
+        return Random(f"{self.seed}/{what}").getrandbits(64)
+
+    def resolve(self, name: str, family: int) -> str:
+        """The address that ``name`` means to a socket of ``family``: socket.gaierror where it means none."""
+        if not name or address_family(name) is not None:
+            return name
+        if name == "localhost":
+            return "::1" if family == real.AF_INET6 else "127.0.0.1"
+        host = self.hosts.get(name)
+        for address in host.addresses if host is not None else ():
+            if address_family(address) == family:
+                return address
+        raise real.gaierror(real.EAI_NONAME, f"{name!r} is no address, and no host here that has one of this family")
+
+    # -- what happens -----------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Virtual time since the start, ns."""
+        return self.network.now
+
+    def run(self, until: Callable[[], bool] | str | int | None = None, *, for_: str | int | None = None) -> bool:
+        """Go on until ``until()`` holds or, where it is a time, until then; at most ``for_`` long; or until nothing is left.
+
+        True: what was asked for was reached: ``until()`` holds, or it is the time that was given.
+        """
+        self._check_main("run")
+        limit = self._limit(until, for_)
+        condition = until if callable(until) else None
+        while condition is None or not condition():
+            if not self.runner.step(limit):
+                is_timed = for_ is not None or isinstance(until, str | int)
+                if is_timed:
+                    self.runner.go_to(limit)
+                return condition() if condition else is_timed or self.runner.due == NEVER
         return True
 
-    def run(self, until: Callable[[], bool] | None = None, limit_ns: int = 3600 * 1_000_000_000) -> bool:
-        """Go on until ``until()`` holds, nothing is left to do or ``limit_ns`` have passed; ``until()``'s last answer."""
-        end = self.now + limit_ns
-        while not (until and until()):
-            if not self._events or self._events[0][0] > end:
-                self.now = max(self.now, min(end, self._events[0][0] if self._events else end))
-                return bool(until and until())
-            self.step()
-        return True
+    def _limit(self, until: object, for_: str | int | None) -> int:
+        limit = self.now + (self.runner.patience if for_ is None else span(for_))
+        if isinstance(until, str | int):
+            end = span(until)
+            if end < self.now:
+                raise ValueError(f"until={until!r}: that has passed, it is {self.now / 1e9:g} s")
+            limit = min(limit, end) if for_ is not None else end
+        return limit
 
-    def _turn(self, engine: Engine, packets: Iterable[Packet]) -> None:
-        if self._due.get(engine, self.now + 1) <= self.now:
-            del self._due[engine]
-        deadline = engine.turn(self.now, packets)
-        known = self._due.get(engine)
-        if deadline < NEVER and (known is None or deadline < known):
-            self._due[engine] = deadline
-            self.at(deadline, engine)
+    def sleep(self, duration: str | int) -> None:
+        """Let virtual time pass: for whoever calls, while everything else goes on."""
+        return self.runner.perform(self.runner.time.sleep(span(duration)))
+
+    def at(self, when: str | int, function: Callable[..., object], *arguments: object) -> None:
+        """Call ``function`` at the time ``when``: a timeline's step, such as ``link.set``. What has to wait is for ``spawn``."""
+        due = span(when)
+        if due < self.now:
+            raise ValueError(f"at {when!r}: that has passed, it is {self.now / 1e9:g} s")
+        if isgeneratorfunction(function):
+            raise TypeError(f"{function.__name__} is a generator, which may wait: spawn(…, at={when!r})")
+
+        def call() -> None:
+            function(*arguments)
+
+        self.runner.schedule(Call(call), due)
+
+    def spawn(self, function: Callable[..., Any], *arguments: Any, name: str = "", at: str | int = 0) -> Program:
+        """Start ``function(*arguments)`` beside all else, now or ``at`` a time: a plain function whose calls block, or a
+        generator that yields them (netemu.sim.programs).
+        """
+        name = name or getattr(function, "__name__", "program")
+        program = program_of(self.runner, name, function, arguments)
+        self.runner.start(program, max(0, span(at) - self.now))
+        return program
+
+    def _check_main(self, what: str) -> None:
+        if not isinstance(self.runner.current, Main):
+            raise RuntimeError(f"{what} goes on with the simulation, which is at it already; in a program use sleep")
+
+    # -- what is seen -----------------------------------------------------------------------------------------------------
+
+    def capture(self, path: str | PathLike[str]) -> Capture:
+        """Write each packet from now on to a pcapng file, at both sides of each link, with what was decided as its comment."""
+        capture = Capture(path)
+        self._captures.append(capture)
+        self.tap(capture)
+        return capture
+
+    def tap(self, tap: Tap) -> None:
+        """Have ``tap`` told of each packet at each point from now on (netemu.runtime.observer)."""
+        self._observer.add(tap)
+
+    def digest(self) -> str:
+        """Of all packets so far, at every point, with their times: the same for the same seed, and what was done to it."""
+        return self._digest.copy().hexdigest()
+
+    def _digested(self, packet: Packet, wall_ns: int, inbound: bool, comment: str, point: str) -> None:
+        data = bytes(packet)
+        self._digest.update(b"%d %d %d %b\n" % (wall_ns, inbound, len(data), point.encode()) + data)
+
+    def _watch_again(self) -> None:
+        """There are new points: the taps are told of them too."""
+        taps = self._observer.taps[:]
+        for tap in taps:
+            self._observer.remove(tap)
+        for tap in taps:
+            self._observer.add(tap)
 
 
-def delay_of(delay_ns: int) -> Path:
-    """A path that only takes time."""
-    return lambda packet, now: ((now + delay_ns, packet),)
+def _free_end(host: SimHost) -> End:
+    node: HostNode = host.node
+    if node.end.lane is not None:
+        raise ValueError(f"host {host.name} has its link already; put a router between it and the others")
+    return node.end

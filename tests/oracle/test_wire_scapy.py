@@ -35,8 +35,8 @@ from scapy.layers.inet6 import (
 from scapy.packet import NoPayload, Packet, Raw
 
 from netemu.capture.pcapng import PcapngWriter
-from netemu.runtime.engine import Engine
-from netemu.sim.simulation import Simulation, delay_of
+from netemu.sim.hosts import SimHost
+from netemu.sim.simulation import Simulation
 from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.sockets import Socket
@@ -101,35 +101,28 @@ class Scene:
         self.name = name
         self.simulation = Simulation(seed=7)
         settings = {f"net.ipv4.tcp_{key}": value for key, value in sysctl.items()}
-        self.a: Engine = self.simulation.host(A4, A6, mtu=mtu)
-        self.b: Engine = self.simulation.host(B4, B6, mtu=mtu, offload=offload, sysctl=settings)
-        random = Random(3)
-
-        def lossy(packet: OurPacket, now: int) -> Iterator[tuple[int, OurPacket]]:
-            if random.random() >= loss:
-                yield now + 5 * MS + random.randrange(3 * MS), packet
-
-        path = lossy if loss else delay_of(5 * MS)
-        self.simulation.link(self.a, self.b, path)
+        self.a = self.simulation.host(A4, A6, mtu=mtu)
+        self.b = self.simulation.host(B4, B6, mtu=mtu, offload=offload, sysctl=settings)
+        self.simulation.link(self.a, self.b, f"delay 6.5ms 1.5ms loss {loss:%}" if loss else "delay 5ms")
         self.out: list[Recorded] = []
-        self.b.taps.append(
+        self.b.engine.taps.append(
             lambda packet, wall, inbound, why: self.out.append(Recorded(name, bytes(packet), wall, inbound, why))
         )
         serve_stream(self.b.host, Echo, 7, app="echo")
         serve_datagrams(self.b.host, EchoDatagrams(), 7, app="echo")
 
     def run(self, seconds: float = 5) -> None:
-        for engine in (self.a, self.b):
-            self.simulation.kick(engine)
-        self.simulation.run(limit_ns=int(seconds * 1e9))
+        for host in (self.a, self.b):
+            host.touch()
+        self.simulation.run(for_=int(seconds * 1e9))
 
     def give(self, raw: bytes) -> None:
         """Something from elsewhere arrives at the second host."""
-        self.simulation.at(self.simulation.now + MS, self.b, OurPacket(raw))
-        self.simulation.run(limit_ns=20 * MS)
+        self.simulation.at(self.simulation.now + MS, self.b.node.hold, OurPacket(raw))
+        self.simulation.run(for_="20ms")
 
-    def connect(self, engine: Engine, address: str, port: int) -> StreamSocket:
-        socket = StreamSocket(engine.host, so.AF_INET6 if ":" in address else so.AF_INET)
+    def connect(self, host: SimHost, address: str, port: int) -> StreamSocket:
+        socket = StreamSocket(host.host, so.AF_INET6 if ":" in address else so.AF_INET)
         with suppress(BlockingIOError):
             socket.connect((address, port))
         return socket
@@ -269,7 +262,8 @@ def smaller_path() -> Iterator[Recorded]:
         socket = scene.connect(scene.b, address, 7 + version)
         scene.run(1)
         socket.send(bytes(20_000))
-        scene.simulation.kick(scene.b)
+        scene.b.touch()
+        scene.simulation.run(for_=0)
         sent = next(r.raw for r in reversed(scene.out) if not r.inbound and len(r.raw) > 1400)
         if version == 4:
             told = IP(src="192.0.2.1", dst=B4) / ICMP(type=3, code=4, nexthopmtu=1300) / Raw(sent[:28])

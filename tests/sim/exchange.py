@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from netemu.runtime.engine import Engine
+from netemu.sim.hosts import SimHost
 from netemu.sim.simulation import Simulation
 from netemu.stack import constants as so
 from netemu.stack.sockets import Socket
@@ -124,8 +124,8 @@ class Client:
 
 def exchange(
     sim: Simulation,
-    client: Engine,
-    server: Engine,
+    client: SimHost,
+    server: SimHost,
     address: str,
     up: bytes,
     down: bytes,
@@ -143,15 +143,16 @@ def exchange(
         listening.setsockopt(so.SOL_SOCKET, so.SO_RCVBUF, rcvbuf)
         socket.setsockopt(so.SOL_SOCKET, so.SO_RCVBUF, rcvbuf)
     Client(socket, up, seen_by_client).connect(address)
-    sim.kick(client)
+    client.touch()
+    server.touch()
 
     def done() -> bool:
         return (seen_by_client.at_end and seen_by_server.at_end) or bool(seen_by_client.error or seen_by_server.error)
 
-    sim.run(done, limit_s * 10**9)
+    sim.run(done, for_=f"{limit_s}s")
     return seen_by_client, seen_by_server
 
 
-def connections_of(engine: Engine) -> list[Connection]:
+def connections_of(host: SimHost) -> list[Connection]:
     """Those that are not in TIME-WAIT."""
-    return [c for c in engine.host.table.connections.values() if isinstance(c, Connection)]
+    return [c for c in host.host.table.connections.values() if isinstance(c, Connection)]

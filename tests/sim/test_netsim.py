@@ -10,16 +10,15 @@ from pathlib import Path
 from random import Random
 
 from exchange import exchange
-from paths import Bottleneck
 
 from netemu.sim.simulation import Simulation
 
 TABLE = Path(__file__).with_name("netsim.txt")
-RATE, QUEUE, SIZE = 20e6, 60, 1_500_000
+RATE, QUEUE, SIZE = 20, 60, 1_500_000
 DELAYS_MS = (0.5, 5, 20, 100)
 LOSSES = (0.0, 0.001, 0.01, 0.03, 0.1)
 HEAD = f"""\
-# One connection over a bottleneck of {RATE / 1e6:.0f} Mbit/s with a queue of {QUEUE} packets: Mbit/s of payload
+# One connection over a bottleneck of {RATE} Mbit/s with a queue of {QUEUE} packets of 1500 bytes: Mbit/s of payload
 # for {SIZE / 1e6} MB, from the SYN to the end of the stream, by the delay one way and the loss each way; up, then down
 # with a receive buffer of 64 KB.
 # Virtual time, seeded. Written by tests/sim/test_netsim.py, which says how.
@@ -30,8 +29,7 @@ def throughput(delay_ms: float, loss: float, *, down: bool) -> float:
     seed = int(delay_ms * 1000 + loss * 1e6) * 2 + down
     sim = Simulation(seed)
     client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
-    there, back = (Bottleneck(Random(seed * 2 + n), RATE, QUEUE, delay_ms, loss) for n in range(2))
-    sim.link(client, server, there, back)
+    sim.link(client, server, f"rate {RATE}mbit queue droptail limit {QUEUE * 1500}b delay {delay_ms}ms loss {loss:.1%}")
     data = Random(seed).randbytes(SIZE)
     up, back_data = (b"", data) if down else (data, b"")
     at_client, at_server = exchange(

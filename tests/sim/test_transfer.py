@@ -10,23 +10,12 @@ from random import Random
 
 import pytest
 from exchange import connections_of, exchange
-from paths import Lossy
+from paths import bad_path
 
 from netemu.reasons import Close, Drop
 from netemu.sim.simulation import Simulation
 
 SEEDS, CHUNK = 640, 20
-
-
-def bad_path(random: Random) -> Lossy:
-    return Lossy(
-        random,
-        delay_ms=random.choice((0, 1, 10, 50)),
-        jitter_ms=random.choice((0, 0.1, 5, 30)) * random.random(),
-        loss=random.choice((0, 0.02, 0.1, 0.2)) * random.random(),
-        duplicate=random.choice((0, 0.1)) * random.random(),
-        damage=random.choice((0, 0.02)) * random.random(),
-    )
 
 
 def transfer(seed: int) -> None:
@@ -45,7 +34,7 @@ def transfer(seed: int) -> None:
         for n, options in ((1, sysctl), (2, sysctl if random.random() < 0.8 else None))
     ]
     client, server = hosts
-    sim.link(client, server, bad_path(random), bad_path(random))
+    sim.link(client, server, bad_path(random), back=bad_path(random))
     up, down = (random.randbytes(random.choice((0, 1, 1000, 60_000, 250_000))) for _ in range(2))
     rcvbuf = random.choice((0, 0, 3000, 20_000))
     address = "2001:db8::2" if v6 else "192.0.2.2"
@@ -53,12 +42,12 @@ def transfer(seed: int) -> None:
     assert seen_by_server.is_all_of(up), seen_by_server
     assert seen_by_client.is_all_of(down), seen_by_client
     # and it ends: in TIME-WAIT or CLOSED on both sides, with nothing left behind
-    sim.run(lambda: not connections_of(client) and not connections_of(server), 600 * 10**9)
-    sim.run(None, 120 * 10**9)
-    for engine in hosts:
-        assert not engine.host.faults
-        assert not engine.host.table.connections
-        assert engine.host.counters[Close.TIMED_OUT] == engine.host.counters[Close.RESET_BY_PEER] == 0
+    sim.run(lambda: not connections_of(client) and not connections_of(server), for_="600s")
+    sim.run(for_="120s")
+    for host in hosts:
+        assert not host.host.faults
+        assert not host.host.table.connections
+        assert host.host.counters[Close.TIMED_OUT] == host.host.counters[Close.RESET_BY_PEER] == 0
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -75,7 +64,7 @@ def test_damage_is_noticed() -> None:
     """MUST-2, MUST-3: the path does what it says, and no damaged packet gets past a checksum: counted, and sent again."""
     sim = Simulation(1)
     client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
-    sim.link(client, server, Lossy(Random(1), 5, damage=0.1))
+    sim.link(client, server, delay="5ms", corrupt="10%")
     data = Random(2).randbytes(300_000)
     seen_by_client, seen_by_server = exchange(sim, client, server, "192.0.2.2", data, data[:1000])
     assert seen_by_server.is_all_of(data)
@@ -87,7 +76,7 @@ def test_a_dead_path() -> None:
     """Nothing gets through: the connection is given up, with a reason, and the table is empty."""
     sim = Simulation(1)
     client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
-    sim.link(client, server, Lossy(Random(1), 5, loss=1.0))
+    sim.link(client, server, delay="5ms", loss="100%")
     seen_by_client, _ = exchange(sim, client, server, "192.0.2.2", b"x", b"y")
     assert isinstance(seen_by_client.error, TimeoutError)
     assert not client.host.table.connections
@@ -98,14 +87,12 @@ def test_a_path_that_dies_on_the_way() -> None:
     """After R2 both sides know (RFC 9293 3.8.3)."""
     sim = Simulation(1)
     client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
-    path = Lossy(Random(1), 5)
-    sim.link(client, server, path)
-    sim.at(100 * 10**6, client)
+    link = sim.link(client, server, delay="5ms")
     data = bytes(100_000_000)
     seen_by_client, seen_by_server = exchange(sim, client, server, "192.0.2.2", data, data, limit_s=1)
     assert not seen_by_server.at_end
-    path.loss = 1.0
-    sim.run(lambda: bool(seen_by_client.error and seen_by_server.error), 7200 * 10**9)
+    link.add("loss 100%")
+    sim.run(lambda: bool(seen_by_client.error and seen_by_server.error), for_="2h")
     assert isinstance(seen_by_client.error, TimeoutError)
     assert isinstance(seen_by_server.error, TimeoutError)
     assert not client.host.table.connections
@@ -118,8 +105,8 @@ def test_a_seed_repeats_itself() -> None:
     for _ in range(2):
         sim = Simulation(5)
         client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
-        sim.link(client, server, Lossy(Random(5), 10, 10, 0.1, 0.1, 0.01))
+        sim.link(client, server, "delay 15ms 5ms loss 10% duplicate 10% corrupt 1%")
         data = Random(6).randbytes(50_000)
         exchange(sim, client, server, "192.0.2.2", data, data)
-        runs.append((sim.now, client.host.counters, server.host.counters))
+        runs.append((sim.digest(), sim.now, client.host.counters, server.host.counters))
     assert runs[0] == runs[1]

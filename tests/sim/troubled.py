@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 from contextlib import suppress
 
-from netemu.apps.registry import AppSpec, make_app
 from netemu.apps.trouble.table import BASE, BY_NAME
-from netemu.runtime.serving import serve
 from netemu.sim.simulation import Simulation
 from netemu.stack import constants as so
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
-from netemu.wire.packet import Packet
 
-MS, SECOND = 10**6, 10**9
+SECOND = 10**9
 GET = b"GET / HTTP/1.1\r\nHost: trouble\r\n\r\n"
 ADDRESSES = {4: ("198.18.0.1/24", "198.18.0.2/24"), 6: ("2001:2::1/64", "2001:2::2/64")}
 
@@ -41,7 +38,7 @@ class Client:
         self.socket.on_event = self._on_event
         with suppress(BlockingIOError):
             self.socket.connect((ADDRESSES[world.version][1].split("/")[0], port))
-        world.sim.kick(world.client)
+        world.client.touch()
 
     @property
     def head(self) -> bytes:
@@ -59,11 +56,11 @@ class Client:
         """Send another request on the same connection."""
         self._request = request
         self._write()
-        self._world.sim.kick(self._world.client)
+        self._world.client.touch()
 
     def close(self) -> None:
         self.socket.close()
-        self._world.sim.kick(self._world.client)
+        self._world.client.touch()
 
     def _now(self) -> float:
         return (self._world.sim.now - self.began) / SECOND
@@ -101,12 +98,6 @@ class Client:
         return len(self._request) + (len(c.sendbuf) if c is not None else 0)
 
 
-def path(packet: Packet, now: int) -> tuple[tuple[int, Packet]]:
-    """1 ms; and a packet arrives as a TUN hands it over: in one piece, its checksum still partial."""
-    whole = Packet(b"".join((packet.head, *packet.body)), (), packet.gso_size, packet.csum_start, packet.csum_offset)
-    return ((now + MS, whole),)
-
-
 class World:
     """Two hosts, 1 ms apart."""
 
@@ -116,20 +107,18 @@ class World:
         own, theirs = ADDRESSES[version]
         self.client = self.sim.host(own, offload=offload)
         self.server = self.sim.host(theirs, offload=offload)
-        self.sim.link(self.client, self.server, path)
+        self.sim.link(self.client, self.server, delay="1ms")
         self.seen: list[tuple[bool, bytes, str]] = []
         """What a capture at the server shows: (inbound?, packet, decision)."""
-        self.server.taps.append(lambda packet, _, inbound, why: self.seen.append((inbound, bytes(packet), why)))
-        spec = AppSpec("trouble", "trouble", BASE + 1, {})
-        self.app = make_app(spec, self.server)
-        serve(self.server, spec, self.app)
-        self.sim.kick(self.server)
+        self.server.engine.taps.append(lambda packet, _, inbound, why: self.seen.append((inbound, bytes(packet), why)))
+        self.server.serve(f"trouble:{BASE + 1}")
+        self.sim.run(for_=0)
 
     def connect(self, name: str, request: bytes = GET) -> Client:
         return Client(self, BASE + BY_NAME[name].number, request)
 
     def run(self, seconds: float) -> None:
-        self.sim.run(limit_ns=round(seconds * SECOND))
+        self.sim.run(for_=round(seconds * SECOND))
 
     def get(self, name: str, seconds: float = 20, request: bytes = GET) -> Client:
         """Connect, and see what has become of it after ``seconds``."""

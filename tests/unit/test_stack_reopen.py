@@ -28,7 +28,7 @@ def test_the_new_connection_begins_beyond_the_old_one(monkeypatch: pytest.Monkey
         if not inbound and segment.flags & SYN:
             sent.append(segment)
 
-    world.far.taps.append(tap)
+    world.far.engine.taps.append(tap)
     port = world.client.lport
     again = world.near.host.socket(app="client")
     assert isinstance(again, StreamSocket)

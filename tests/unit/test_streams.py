@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from netemu.runtime.engine import Engine
-from netemu.sim.simulation import Simulation, delay_of
+from netemu.sim.hosts import SimHost
+from netemu.sim.simulation import Simulation
 from netemu.stack.stream_socket import StreamSocket
 from netemu.stack.streams import Stream, serve_stream
 from netemu.wire.buffer import Buffer
-
-MS = 1_000_000
 
 
 class Recorder:
@@ -53,7 +51,7 @@ class World:
     def __init__(self) -> None:
         self.sim = Simulation(1)
         self.near, self.far = self.sim.host("10.0.0.1"), self.sim.host("10.0.0.2")
-        self.sim.link(self.near, self.far, delay_of(MS))
+        self.sim.link(self.near, self.far, delay="1ms")
         self.app = Recorder()
         serve_stream(self.far.host, lambda: self.app, 80, app="web")
         client = self.near.host.socket(app="client")
@@ -64,9 +62,9 @@ class World:
         self.go()
 
     def go(self, ms: int = 100) -> None:
-        for engine in (self.near, self.far):
-            self.sim.kick(engine)
-        self.sim.run(limit_ns=ms * MS)
+        for host in (self.near, self.far):
+            host.touch()
+        self.sim.run(for_=f"{ms}ms")
 
     def reads(self) -> bytes:
         got = b""
@@ -85,8 +83,8 @@ def world() -> World:
     return World()
 
 
-def faults(*engines: Engine) -> list[str]:
-    return [fault for engine in engines for fault in engine.host.faults]
+def faults(*hosts: SimHost) -> list[str]:
+    return [fault for host in hosts for fault in host.host.faults]
 
 
 def test_data_then_eof_then_lost(world: World) -> None:
@@ -206,7 +204,7 @@ def test_a_reset_is_told_with_its_errno(world: World) -> None:
 def test_the_last_ack_is_still_the_sockets(world: World) -> None:
     """A capture names the socket of every packet, of the one that ends the connection too."""
     seen: list[str] = []
-    world.far.taps.append(lambda packet, wall, inbound, why: seen.append(why))
+    world.far.engine.taps.append(lambda packet, wall, inbound, why: seen.append(why))
     world.client.shutdown(1)
     world.go()
     assert seen[-1] == "delivered to s2 of app web by CONNECTION"

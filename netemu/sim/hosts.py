@@ -1,0 +1,155 @@
+"""What a simulation's hosts and links are to their user."""
+
+from __future__ import annotations
+
+import socket as real
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netemu.apps.registry import make_app, parse_app
+from netemu.link.impairments import CLEAR
+from netemu.link.link import Link
+from netemu.link.stats import DirectionStats
+from netemu.link.ways import Both, parse_way, parse_ways
+from netemu.runtime.links import Links
+from netemu.runtime.network import HostNode
+from netemu.runtime.serving import serve
+from netemu.sim.runner import Runner
+from netemu.sim.sockets import SimSocket
+from netemu.stack import constants as so
+from netemu.stack.row import SocketRow
+from netemu.stack.streams import StreamProtocol, serve_stream
+from netemu.wire.ip import text
+
+if TYPE_CHECKING:
+    from netemu.sim.simulation import Simulation
+
+
+class SimHost:
+    """An emulated host in virtual time."""
+
+    def __init__(self, simulation: Simulation, node: HostNode) -> None:
+        self.runner: Runner = simulation.runner
+        self.name = node.name
+        self.node = node
+        self.engine = node.engine
+        self.host = node.engine.host
+        """The stack itself: counters, table, sysctls. Call ``touch`` when you did something to it."""
+        self._simulation = simulation
+
+    def __repr__(self) -> str:
+        return f"<host {self.name} {' '.join(self.addresses)}>"
+
+    @property
+    def addresses(self) -> list[str]:
+        return [text(address) for address in self.host.addresses]
+
+    def socket(self, family: int = so.AF_INET, kind: int = so.SOCK_STREAM, *, app: str = "", uid: int = 0) -> SimSocket:
+        """A fresh socket of app ``app``, created by effective user ``uid``; its calls block in virtual time."""
+        self.touch()
+        return SimSocket(self, self.host.socket(family, kind, app=app, uid=uid))
+
+    def serve(self, app: str | Callable[[], StreamProtocol], port: int = 0) -> None:
+        """Start a built-in app ('web=http:80', as --app takes it), or listen at ``port`` with protocols of asyncio's shape
+        that ``app`` makes, one for each connection.
+
+        UsageError for words that --app would not take, RuntimeFailure where a port is taken.
+        """
+        self.touch()
+        if isinstance(app, str):
+            spec = parse_app(app)
+            serve(self.engine, spec, make_app(spec, self.engine))
+        else:
+            serve_stream(self.host, app, port, app=getattr(app, "__name__", "app"))
+
+    def sockets(self) -> list[SocketRow]:
+        """The rows of `netemu ss`."""
+        return self.host.sockets()
+
+    def touch(self) -> None:
+        """Something is done to ``host``: it has this moment's time, and a turn before anything else happens."""
+        now = self.runner.network.now
+        self.engine.now = self.host.now = now
+        self.runner.touch(self.node)
+
+    def resolve(self, name: str, family: int) -> str:
+        """The address that ``name`` means: itself, or the first of this family that the host of that name has."""
+        return self._simulation.resolve(name, family)
+
+
+class SimLink:
+    """A link that may be changed at any time; what is under way stays so."""
+
+    def __init__(self, simulation: Simulation, link: Link) -> None:
+        self.name = link.name
+        self.link = link
+        self._simulation = simulation
+
+    def __repr__(self) -> str:
+        return f"<link {self.name} {' - '.join(self.link.ends)}>"
+
+    def set(self, words: str) -> None:
+        """As `netemu link set`: '[in|out|both] WORDS' are all that those directions do from now on. WordsError."""
+        self._change("set", words)
+
+    def add(self, words: str) -> None:
+        """As `netemu link add`: they do it beside what they do already."""
+        self._change("add", words)
+
+    def reset(self, which: str = "both") -> None:
+        """'in', 'out' or 'both' do nothing any more, and count from 0."""
+        self._change("reset", which)
+
+    def _change(self, action: str, words: str) -> None:
+        runner = self._simulation.runner
+        Links(runner.network, lambda: runner.network.now).change(self.name, action, words.split(), Texts())
+        runner.rewire()
+
+    def stats(self, which: str) -> DirectionStats:
+        """What one direction, 'in' or 'out', has done so far."""
+        (direction,) = self.link.directions(which)
+        return direction.stats
+
+
+class Texts(Mapping[str, str]):
+    """The files that words name, by their paths."""
+
+    def __getitem__(self, path: str) -> str:
+        return read_file(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def parse(words: list[str], back: str | None) -> Both:
+    """What the words of ``Simulation.link`` ask of both directions."""
+    asked = parse_ways(words, read_file=read_file) if words else (CLEAR, CLEAR)
+    return asked if back is None else (asked[0], parse_way(back.split(), CLEAR, "out", read_file))
+
+
+def read_file(path: str) -> str:
+    return Path(path).read_text()
+
+
+def knobs_as_words(knobs: dict[str, str | int | float | bool]) -> list[str]:
+    """delay="20ms 5ms", limit=100, keep_order=True: the words of a link."""
+    words: list[str] = []
+    for knob, value in knobs.items():
+        if value is not False:
+            words += [knob.replace("_", "-"), *([] if value is True else str(value).split())]
+    return words
+
+
+def address_family(address: str) -> int | None:
+    """AF_INET or AF_INET6 for what is an address, None for what is not."""
+    for family in (real.AF_INET, real.AF_INET6):
+        try:
+            real.inet_pton(family, address.partition("%")[0])
+        except OSError:
+            continue
+        return family
+    return None
