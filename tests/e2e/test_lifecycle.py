@@ -256,15 +256,18 @@ def test_the_exit_status_of_run(netns: Namespace, command: list[str], status: in
 
 def test_run(netns: Namespace) -> None:
     """Input, output and errors are the command's; in there it is alone with the host; two may run at once."""
-    both = [netns.start(NETEMU, "run", "--", "sh", "-c", f"cat; {NETEMU} ss -l; ip -br link >&2") for _ in range(2)]
-    for process in both:
-        out, err = process.communicate("typed\n", timeout=PATIENCE)
-        assert process.returncode == 0
-        assert out.startswith("typed\nNetid")
-        assert "echo" in out
-        assert [line.split()[0] for line in err.splitlines()] == ["lo", "netemu0"]
+    with scratch() as directory:
+        command = ["sh", "-c", f"cat; {NETEMU} ss -l; ip -br link >&2"]
+        both = [netns.start("env", f"NETEMU_DIR={directory}", NETEMU, "run", "--", *command) for _ in range(2)]
+        until(lambda: len(list(directory.iterdir())) == 2)
+        for process in both:
+            out, err = process.communicate("typed\n", timeout=PATIENCE)
+            assert process.returncode == 0
+            assert out.startswith("typed\nNetid")
+            assert "echo" in out
+            assert [line.split()[0] for line in err.splitlines()] == ["lo", "netemu0"]
+        assert list(directory.iterdir()) == []
     assert devices(netns) == ["lo"]
-    assert "run-" not in netemu(netns, "ls").stdout
 
 
 def test_run_ends_with_its_command_and_with_a_signal(netns: Namespace) -> None:
@@ -314,8 +317,8 @@ def first_answer(netns: Namespace) -> float:
 
 
 def test_it_starts_at_once(netns: Namespace) -> None:
-    took = [first_answer(netns) for _ in range(4)]
-    assert min(took) < 1.5, took
+    """At least now and then: a machine that is stopped for moments (by a quota, say) does not tell that it was."""
+    until(lambda: first_answer(netns) < 1.5)
 
 
 def test_ss_is_quick(netns: Namespace) -> None:

@@ -85,9 +85,11 @@ def test_why_explains_each_frame(told: tuple[str, Path]) -> None:
         ["capinfos", "-Tmc", str(told[1])], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     count = int(frames.stdout.split(",")[-1])
+    alone = {**os.environ, "NETEMU_DIR": str(told[1].parent)}  # or an instance of another test would be asked
     for number in range(1, count + 1):
         argv = [NETEMU, "why", "--pcap", str(told[1]), "--frame", str(number)]
-        lines = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE, env=alone)
+        lines = done.stdout.splitlines()
         assert lines[0].startswith(f"frame {number}, ")
         assert lines[1].startswith(("then: delivered to s", "then: dropped: ", "then: sent"))
         assert lines[1].startswith("then: sent by s") or lines[1].count("(") >= 1
