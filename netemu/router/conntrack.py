@@ -80,7 +80,7 @@ class Session:
         if flags & SYN:
             if not flags & ACK and (self.reset or self.finished == _BOTH):  # the ports are used again
                 self.synced = self.acked = self.finished = 0
-                self.reset = False
+                self.reset, self.seen_reply = False, is_reply
             self.synced |= who
         elif flags & ACK:
             self.acked |= who

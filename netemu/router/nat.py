@@ -100,9 +100,7 @@ class Nat:
 
     def _session(self, mapping: Mapping, flow: Flow, now: int) -> Session | None:
         """The inside host's session that a packet from outside is of."""
-        address, port = mapping.inside.endpoint
-        sport = port if flow.protocol == ICMP else flow.sport
-        return self._conntrack.find(Flow(flow.protocol, flow.src, sport, address, port), now)
+        return self._conntrack.find(Flow(flow.protocol, flow.src, flow.sport, *mapping.inside.endpoint), now)
 
     def knows(self, transit: Transit) -> bool:
         """Is an outside endpoint that stands for an inside host what the packet, or what the error quotes, is about?"""
@@ -145,20 +143,15 @@ class Nat:
         if transit.is_error:
             known = self._find(transit.quoted.reversed, address) if transit.quoted is not None else None
             return known or RouterDrop.NAT_NO_MAPPING
-        if flow.protocol not in TRANSLATED or (not transit.has_ports and flow.protocol != ICMP):
+        if flow.protocol not in TRANSLATED or not transit.has_ports:
             return RouterDrop.NAT_PROTOCOL
         if session is not None and session.mapping is not None:
             bound = session.mapping
             if bound.outside.endpoint.address == address and self._from_outside.get(bound.outside) is bound:
                 return bound
-        known = self._find(flow, address)
-        if known is not None:
-            return known
-        if not transit.has_ports:
-            return RouterDrop.NAT_PROTOCOL
         if session is None and not transit.can_open:
             return RouterDrop.NAT_NO_MAPPING
-        return self._new(flow, address)
+        return self._find(flow, address) or self._new(flow, address)
 
     def translate(self, transit: Transit, mapping: Mapping) -> None:
         """Let it leave by a mapping that ``leave`` gave."""
@@ -207,8 +200,7 @@ class Nat:
         kind = self.config.mapping
         if kind == ENDPOINT:
             return Inside(flow.protocol, endpoint, address)
-        port = flow.dport if kind == ADDRESS_AND_PORT and flow.protocol != ICMP else 0
-        return Inside(flow.protocol, endpoint, address, (flow.dst, port))
+        return Inside(flow.protocol, endpoint, address, (flow.dst, flow.dport if kind == ADDRESS_AND_PORT else 0))
 
     def _find(self, flow: Flow, address: bytes) -> Mapping | None:
         known = self._from_inside.get(self._key(flow, address))

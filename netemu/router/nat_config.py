@@ -80,16 +80,15 @@ def parse_nat(table: Mapping[str, object]) -> NatConfig:
     if "inside" not in table:
         raise NatError('nat: say which ports are behind it, such as inside = ["lan"]')
     values: dict[str, object] = {}
+    timeouts: dict[str, int] = {}
     for key, value in table.items():
         try:
-            if key not in _TIMEOUTS:
+            if key in _TIMEOUTS:
+                timeouts[_TIMEOUTS[key]] = parse_time(value)
+            else:
                 values[key] = _value(key, value)
         except ValueError as error:
             raise NatError(f"nat: {key}: {error}") from None
-    try:
-        timeouts = {name: parse_time(table[key]) for key, name in _TIMEOUTS.items() if key in table}
-    except ValueError as error:
-        raise NatError(f"nat: {error}") from None
     return NatConfig(**values, timeouts=Timeouts(**timeouts))  # type: ignore[arg-type]  # each has the type of its key by now
 
 
@@ -107,7 +106,7 @@ def _value(key: str, value: object) -> object:
             raise ValueError(f"{value!r} is none of {', '.join(BEHAVIOURS)}")
         return value
     if key == "port_range":
-        low, high = parse_range(str(value), "port_range")
+        low, high = parse_range(str(value), "ports")
         if not low:
             raise ValueError("port 0 cannot be given out; begin with 1")
         return low, high

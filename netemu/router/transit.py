@@ -26,7 +26,7 @@ _ECHO = {ICMP: (icmp.ECHO_REQUEST, icmp.ECHO_REPLY), ICMPV6: (icmp.V6_ECHO_REQUE
 
 
 class Flow(NamedTuple):
-    """Whose a packet is, as it stands in it. Ports are 0 where there are none; an echo's identifier stands for both."""
+    """Whose a packet is, as it stands in it. Ports are 0 where there are none; an echo's identifier is the port of who asks."""
 
     protocol: int
     src: bytes
@@ -168,7 +168,8 @@ def _flow_at(data: Buffer, protocol: int, src: bytes, dst: bytes, start: int, en
         ), True
     if protocol in _ECHO and start + 6 <= end and data[start] in _ECHO[protocol]:
         ident = data[start + 4] << 8 | data[start + 5]
-        return Flow(protocol, src, ident, dst, ident), True
+        asks = data[start] == _ECHO[protocol][0]
+        return Flow(protocol, src, ident if asks else 0, dst, 0 if asks else ident), True
     return Flow(protocol, src, 0, dst, 0), False
 
 
