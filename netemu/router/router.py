@@ -25,7 +25,7 @@ from netemu.router.transit import Transit, read
 from netemu.tcp.config import NEVER
 from netemu.wire import icmp, ipv4, ipv6, slices
 from netemu.wire.fragments import Fragments, cut, fragments
-from netemu.wire.ip import ICMPV6, IGMP, IpPacket, is_forwardable, is_impossible_source, is_multicast
+from netemu.wire.ip import ICMPV6, IGMP, IpPacket, is_forwardable, is_impossible_source, is_multicast, text
 from netemu.wire.packet import Packet
 
 BROADCAST = b"\xff\xff\xff\xff"
@@ -96,15 +96,18 @@ class Router:
             raise ValueError(f"router {self.name}: a port cannot be called {name!r}, or is already")
         for address, prefix in zip(port.addresses, port.prefixes, strict=True):
             if address in self._addresses:
-                raise ValueError(f"router {self.name}: port {name}: another port has the address of {prefix} already")
+                raise ValueError(
+                    f"router {self.name}: port {name}: another port has the address {text(address)} already"
+                )
             known = self.routes.get(prefix)
-            if known is not None and known.origin == "connected" and known.port != number:
+            if known is not None and known.origin == "connected":
                 other = self.ports[known.port].name
                 raise ValueError(f"router {self.name}: ports {other} and {name} are both in {prefix}")
-            self._addresses.add(address)
+        for prefix in port.prefixes:
             self.routes.add(Route(prefix, number, origin="connected"))
             if prefix.version == 4 and prefix.prefixlen < 31:
                 self._broadcasts.add(prefix.broadcast_address.packed)
+        self._addresses.update(port.addresses)
         self.ports.append(port)
         return number
 
@@ -172,7 +175,8 @@ class Router:
         if isinstance(ip, Drop):
             return ip
         if is_multicast(ip.dst) or ip.dst in self._broadcasts:
-            is_chatter = ip.protocol == IGMP or (ip.protocol == ICMPV6 and data[ip.start] in icmp.NEIGHBOUR_TYPES)
+            kind = data[ip.start] if ip.protocol == ICMPV6 and ip.start < ip.end else -1
+            is_chatter = ip.protocol == IGMP or kind in icmp.NEIGHBOUR_TYPES
             return Drop.NEIGHBOUR_CHATTER if is_chatter else RouterDrop.NOT_FORWARDED
         if is_impossible_source(ip.src) or ip.src in self._addresses or ip.src in self._broadcasts:
             return Drop.BAD_SOURCE
@@ -206,7 +210,8 @@ class Router:
         if ip.hop_limit <= 1:
             local.time_exceeded(transit, now)
             return RouterDrop.TTL_EXPIRED
-        is_too_big = slices.largest(transit.arrived) > out.mtu
+        longest = slices.largest(transit.arrived) if transit.arrived.gso_size else len(transit.data)
+        is_too_big = longest > out.mtu
         if is_too_big and not self._may_cut(transit):
             local.too_big(transit, out.mtu, now)
             return RouterDrop.TOO_BIG

@@ -60,7 +60,19 @@ def read(data: Buffer) -> IpPacket | Drop:
 class Transit:
     """See the module. ``arrived`` is the packet as it came, for an ICMP error to quote; ``port`` is where it came in."""
 
-    __slots__ = ("arrived", "data", "entered", "flow", "has_ports", "ident", "ip", "is_hairpinned", "port", "quoted")
+    __slots__ = (
+        "arrived",
+        "data",
+        "entered",
+        "flow",
+        "has_ports",
+        "ident",
+        "ip",
+        "is_error",
+        "is_hairpinned",
+        "port",
+        "quoted",
+    )
 
     def __init__(self, packet: Packet, ip: IpPacket, data: memoryview, port: int) -> None:
         """``data``: all bytes of the packet, writable."""
@@ -81,16 +93,12 @@ class Transit:
         """Of the packet that an ICMP error is about."""
         end = ip.start if ip.fragment else ip.end  # a later fragment has no ports
         self.flow, self.has_ports = _flow_at(data, ip.protocol, ip.src, ip.dst, ip.start, end)
+        self.is_error = not self.has_ports and ip.protocol in _ECHO and not ip.fragment and icmp.is_error(ip, data)
+        """An ICMP error or a redirect."""
         if self.is_error and ip.version == 4:
             self.quoted = _quoted_v4(data[ip.start + icmp.SIZE : ip.end])
         elif self.is_error:
             self.quoted = _quoted_v6(data[ip.start + icmp.SIZE : ip.end])
-
-    @property
-    def is_error(self) -> bool:
-        """An ICMP error or a redirect."""
-        ip = self.ip
-        return ip.protocol in _ECHO and not self.has_ports and not ip.fragment and icmp.is_error(ip, self.data)
 
     @property
     def tcp_flags(self) -> int:

@@ -16,7 +16,7 @@ from netemu.router.routes import parse_route
 from netemu.wire import icmp, ipv4, ipv6
 from netemu.wire import udp as udp_wire
 from netemu.wire.fragments import Fragments, cut, fragments
-from netemu.wire.ip import ICMP, TCP, UDP, parse_address
+from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, parse_address
 from netemu.wire.output import Template
 from netemu.wire.packet import Packet
 from netemu.wire.tcp import ACK, RST, SYN, Options, Segment
@@ -79,6 +79,11 @@ def test_the_header_is_what_it_would_be_if_it_were_made_anew(
     bench.give(made(ttl) + b"padding of the link"[: ident % 19])
     ((_, packet),) = bench.packets()
     assert bytes(packet) == made(ttl - 1)
+
+
+def test_padding_of_the_link_is_not_the_packets() -> None:
+    bench = RouterBench(mtu=len(datagram()))
+    assert bench.give(datagram() + bytes(18)) is RouterMatch.FORWARDED
 
 
 def test_damage_is_passed_on_as_it_is() -> None:
@@ -367,8 +372,8 @@ def test_nothing_that_a_peer_can_send_raises(data: bytes, first: int, with_box: 
     body = bytes((first,)) + data
     packets = [body]
     if first == 0x60:
-        packets.append(ip(A6, B6, body[1] if len(body) > 1 else 0, data))
-        packets.append(ip(A6, OF_LAN[6], body[1] if len(body) > 1 else 0, data))
+        protocol = (ICMPV6, TCP, UDP, body[-1])[len(body) % 4]
+        packets += [ip(A6, dst, protocol, data) for dst in (B6, OF_LAN[6], "ff02::1")]
     else:
         protocol = (ICMP, TCP, UDP, body[-1])[len(body) % 4]
         packets += [ip(A, dst, protocol, data, fragment=f) for dst in (B, R_LAN) for f in (0, ipv4.MORE_FRAGMENTS)]
