@@ -116,7 +116,7 @@ def print_scenario(found: ScenarioRows) -> None:
             ("ROUTER", "PREFIX", "LINK", "NEXT"),
             [[r.router, r.prefix, r.link or "refused", r.next or "-"] for r in found.routes],
         ),
-        (("TIME", "LINK", "DIRECTION", "CHANGE"), [[c.time, c.link, c.direction, c.change] for c in found.timeline]),
+        (("TIME", "LINK", "CHANGE"), [[c.time, c.link, c.change] for c in found.timeline]),
     ]
     for header, cells in tables:
         if cells:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netemu.link.direction import Direction
 from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.rules.rule import Rule
 from netemu.link.stats import DirectionRow, Percentiles
 from netemu.link.wording import words_of
 
@@ -31,6 +32,11 @@ class Link:
         if which not in ("in", "out", "both"):
             raise ValueError(f"{which!r} is no direction of a link; give in, out or both")
         return [d for way, d in zip(WAYS, (self.inward, self.outward), strict=True) if which in (way, "both")]
+
+    def add_rule(self, rule: Rule) -> None:
+        """It stands last in the tables of its directions."""
+        for direction in self.directions(rule.direction):
+            direction.rules.add(rule)
 
     def rows(self) -> list[DirectionRow]:
         """What `netemu link show` says of it: inward, outward."""

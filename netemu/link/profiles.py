@@ -142,13 +142,3 @@ def find_profile(name: str) -> Profile:
         f"there is no profile {name!r}; "
         + (f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(PROFILES)}")
     )
-
-
-def inward_words(name: str) -> str:
-    """For `netemu.link.words.parse_words` of a direction from the subscriber; ProfileError."""
-    return find_profile(name).inward
-
-
-def outward_words(name: str) -> str:
-    """For `netemu.link.words.parse_words` of a direction to the subscriber; ProfileError."""
-    return find_profile(name).outward

@@ -71,6 +71,8 @@ class Assembly:
 
     def _connect(self, plan: LinkPlan) -> None:
         link = Link(plan.name, plan.ends, self._seed(f"link/{plan.name}"), plan.inward, plan.outward)
+        for rule in plan.rules:
+            link.add_rule(rule)
         first, second = (self._free_end(name) for name in plan.ends)
         self.network.connect(first, second, link)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from netemu.apps.registry import AppSpec
 from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.rules.rule import Rule
 from netemu.runtime.network import Network, Router
 
 
@@ -61,8 +62,8 @@ class LinkPlan:
     inward: Impairments = CLEAR
     """Towards the second end."""
     outward: Impairments = CLEAR
-    rules: tuple[str, ...] = ()
-    """As `netemu rule add` takes them: '[in|out|both:] MATCH ACTION'."""
+    rules: tuple[Rule, ...] = ()
+    """Before the link, in this order; each says for which direction it is."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from netemu.link import units
 from netemu.link.impairments import CLEAR, Impairments
-from netemu.link.profiles import ProfileError, find_profile, inward_words, outward_words
+from netemu.link.profiles import ProfileError, find_profile
+from netemu.link.reader import WordsError
 from netemu.link.rules.nodes import RuleError
 from netemu.link.rules.parse import parse_rule
 from netemu.link.rules.rule import Rule
-from netemu.link.words import WordsError, parse_words
+from netemu.link.ways import parse_way, parse_ways
 from netemu.scenario.files import Files
 from netemu.scenario.model import Change, End, Link, Node, Router
 from netemu.scenario.nodes import check_interface, check_name
@@ -73,20 +74,19 @@ def _impairments(section: Section, files: Files) -> tuple[Impairments, Impairmen
             profile = find_profile(section.text("profile"))
         except ProfileError as error:
             raise section.wrong("profile", str(error)) from None
-        inward, outward = parse_words(profile.inward.split()), parse_words(profile.outward.split())
+        inward, outward = parse_ways(["profile", profile.name])
     for key in ("both", "in", "out"):
         if key in section:
             text = section.text(key)
-            inward = inward if key == "out" else parse(section, key, "in", text, inward, files)
-            outward = outward if key == "in" else parse(section, key, "out", text, outward, files)
+            inward = inward if key == "out" else _parse(section, key, "in", text, inward, files)
+            outward = outward if key == "in" else _parse(section, key, "out", text, outward, files)
     return inward, outward
 
 
-def parse(section: Section, key: str, way: str, text: str, base: Impairments, files: Files) -> Impairments:
+def _parse(section: Section, key: str, way: str, text: str, base: Impairments, files: Files) -> Impairments:
     """The words ``text`` of ``key`` for the direction ``way``."""
-    profile = inward_words if way == "in" else outward_words
     try:
-        return parse_words(text.split(), base, read_file=files.read, profile=profile)
+        return parse_way(text.split(), base, way, files.read)
     except WordsError as error:
         raise section.wrong(key, str(error)) from None
 
@@ -136,15 +136,15 @@ def _change(section: Section, links: Mapping[str, Link], files: Files) -> Change
         )
     (action,) = actions
     if action == "rule":
-        rule = _rule(section, ("rule",), section.text("rule"), files)
-        return Change(time, link, rule.direction, action, str(rule))
+        return Change(time, link, action, str(_rule(section, ("rule",), section.text("rule"), files)))
     if action in ("set", "add"):
-        direction, text = _directed(section.text(action))
-        for way, asked in (("in", links[link].inward), ("out", links[link].outward)):
-            if direction in ("both", way):
-                parse(section, action, way, text, CLEAR if action == "set" else asked, files)
-        return Change(time, link, direction, action, text)
-    return Change(time, link, _switched(section, action), action)
+        text = section.text(action)
+        try:
+            parse_ways(text.split(), _asked(links[link]), adds=action == "add", read_file=files.read)
+        except WordsError as error:
+            raise section.wrong(action, str(error)) from None
+        return Change(time, link, action, text)
+    return Change(time, link, action, _switched(section, action))
 
 
 def _time(section: Section) -> int:
@@ -154,10 +154,8 @@ def _time(section: Section) -> int:
         raise section.wrong("time", f"{section.text('time')!r}: {error}" if "time" in section else str(error)) from None
 
 
-def _directed(text: str) -> tuple[str, str]:
-    """As `netemu link set` takes it: '[in|out|both] WORDS'."""
-    head, _, rest = text.strip().partition(" ")
-    return (head, rest.strip()) if head in DIRECTIONS else ("both", text.strip())
+def _asked(link: Link) -> tuple[Impairments, Impairments]:
+    return link.inward, link.outward
 
 
 def _switched(section: Section, action: str) -> str:

@@ -91,12 +91,11 @@ class Change:
     time: int
     """ns after the start."""
     link: str
-    direction: str
-    """'in', 'out' or 'both'."""
     action: str
     """'set', 'add', 'down', 'up', 'reset' or 'rule'."""
-    text: str = ""
-    """The words of 'set' and 'add', or the rule (its direction too)."""
+    text: str
+    """The words of 'set' and 'add' ('[in|out|both] WORDS', as `netemu link` takes them), the rule, or the direction that is
+    put down, up, or back to how it was at the start: 'in', 'out' or 'both'."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,10 @@
     [[at]]
     time = "10s"
     link = "lan"
-    set = "both loss 5%"                # or: add = "…", rule = "…", down = true, up = true, reset = true
+    set = "both loss 5%"                # as `netemu link set` takes it; or add = "…", rule = "…", down = true, up = "in",
+                                        # reset = true: as it was at the start
 
-Files that it names (traces, scripts) are looked for where its own file lies.
+Traces and flapping begin with the network. Files that it names (traces, scripts) are looked for where its own file lies.
 """
 
 from __future__ import annotations

@@ -49,7 +49,6 @@ class RouteRow(msgspec.Struct, frozen=True):
 class ChangeRow(msgspec.Struct, frozen=True):
     time: str
     link: str
-    direction: str
     change: str
 
 
@@ -132,12 +131,12 @@ def _route_rows(scenario: Scenario) -> Iterator[RouteRow]:
 
 
 def _change_row(change: Change) -> ChangeRow:
-    return ChangeRow(time_text(change.time), change.link, change.direction, change_text(change))
+    return ChangeRow(time_text(change.time), change.link, change_text(change))
 
 
 def change_text(change: Change) -> str:
-    """'set loss 5%', 'down'."""
-    return f"{change.action} {change.text}".strip()
+    """'set in loss 5%', 'down both'."""
+    return f"{change.action} {change.text}"
 
 
 # -- diagrams ---------------------------------------------------------------------------------------------------------------
@@ -231,12 +230,8 @@ def _link(scenario: Scenario, link: Link) -> dict[str, object]:
 
 
 def _change(change: Change) -> dict[str, object]:
-    action: object = change.text
-    if change.action in ("set", "add"):
-        action = f"{change.direction} {change.text}".strip()
-    elif change.action != "rule":
-        action = True if change.direction == "both" else change.direction
-    return {"time": time_text(change.time), "link": change.link, change.action: action}
+    switched = change.action in ("down", "up", "reset") and change.text == "both"
+    return {"time": time_text(change.time), "link": change.link, change.action: True if switched else change.text}
 
 
 def _value(value: object) -> str:

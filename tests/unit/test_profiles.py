@@ -7,7 +7,8 @@ import json
 import pytest
 
 from netemu.cli import main
-from netemu.link.profiles import PROFILES, ProfileError, find_profile, inward_words, outward_words
+from netemu.link.profiles import PROFILES, ProfileError, find_profile
+from netemu.link.ways import parse_ways
 from netemu.link.words import parse_words
 
 
@@ -35,12 +36,11 @@ def test_a_name_that_is_not_known() -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_words_are_words_of_a_link(name: str) -> None:
-    profile = PROFILES[name]
-    for find, words in ((inward_words, profile.inward), (outward_words, profile.outward)):
-        asked = parse_words(words.split())
-        assert asked.delay is not None
-        assert asked.keep_order or not asked.delay.jitter  # no access network overtakes itself
-        assert parse_words(["profile", name], profile=find) == asked
+    asked = parse_words(PROFILES[name].inward.split()), parse_words(PROFILES[name].outward.split())
+    assert parse_ways(["profile", name]) == asked
+    for way in asked:
+        assert way.delay is not None
+        assert way.keep_order or not way.delay.jitter  # no access network overtakes itself
 
 
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,9 +104,9 @@ def test_all_that_a_file_says(files: Files) -> None:
         "both: udp call more.py:mangle",
     ]
     assert scenario.timeline == (
-        Change(10 * 10**9, "lan", "out", "set", "loss 5%"),
-        Change(20 * 10**9, "wan", "in", "down"),
-        Change(60 * 10**9, "lan", "in", "rule", "in: icmp drop"),
+        Change(10 * 10**9, "lan", "set", "out loss 5%"),
+        Change(20 * 10**9, "wan", "down", "in"),
+        Change(60 * 10**9, "lan", "rule", "in: icmp drop"),
     )
 
 

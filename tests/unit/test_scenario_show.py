@@ -102,10 +102,10 @@ r2      198.19.0.0/30  core  -
 r2      10.0.2.0/24    wan   -
 r2      10.0.1.0/24    core  r1
 
-TIME  LINK  DIRECTION  CHANGE
-10s   lan   out        set loss 5%
-20s   wan   in         down
-60s   lan   in         rule in: icmp drop
+TIME  LINK  CHANGE
+10s   lan   set out loss 5%
+20s   wan   down in
+60s   lan   rule in: icmp drop
 """
     )
     assert main(["scenario", "show", good, "--json"]) == 0
@@ -117,7 +117,7 @@ TIME  LINK  DIRECTION  CHANGE
         "notes": ["namespace client"],
     }
     assert rows["routes"][2] == {"router": "r1", "prefix": "10.0.2.0/24", "link": "core", "next": "r2"}
-    assert rows["timeline"][2] == {"time": "60s", "link": "lan", "direction": "in", "change": "rule in: icmp drop"}
+    assert rows["timeline"][2] == {"time": "60s", "link": "lan", "change": "rule in: icmp drop"}
 
 
 def test_diagrams(good: str, capsys: pytest.CaptureFixture[str]) -> None:

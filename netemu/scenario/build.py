@@ -1,0 +1,166 @@
+"""From a scenario to a plan, which an instance makes real on TUN devices, and a simulation in virtual time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from netemu.link.link import Link as LiveLink
+from netemu.link.rules.parse import parse_rule
+from netemu.link.ways import Both, parse_ways
+from netemu.router.nat_config import parse_nat
+from netemu.router.router import Router as LiveRouter
+from netemu.router.routes import Route, parse_route
+from netemu.runtime.network import Network
+from netemu.runtime.plan import HostPlan, LinkPlan, Plan, RouterPlan, Step, TunPlan
+from netemu.scenario.checks import own_networks, route_tables
+from netemu.scenario.model import DEFAULT_MTU, Change, Host, Link, Router, Scenario, Tun
+from netemu.scenario.show import change_text
+
+
+def plan_of(scenario: Scenario, *, seed: int = 0, real: bool = True) -> Plan:
+    """The plan of a checked scenario; ``seed`` is taken where it has none.
+
+    ``real``: TUNs are devices. Without, an emulated host of the same name and addresses stands for whoever is behind one, as
+    virtual time needs it. Python that the file names is run here, once.
+    """
+    hosts = [_host(host) for host in scenario.hosts()]
+    tuns = [_tun(scenario, tun) for tun in scenario.tuns()]
+    if not real:
+        hosts += [HostPlan(tun.name, tuple(map(str, tun.addresses)), tun.mtu) for tun in scenario.tuns()]
+    return Plan(
+        tuple(hosts),
+        tuple(tuns) if real else (),
+        tuple(_router(scenario, router) for router in scenario.routers()),
+        tuple(_link(scenario, link) for link in scenario.links.values()),
+        tuple(_steps(scenario)),
+        seed if scenario.seed is None else scenario.seed,
+    )
+
+
+def _host(host: Host) -> HostPlan:
+    return HostPlan(host.name, tuple(map(str, host.addresses)), host.mtu, host.flavour, host.sysctl, host.apps)
+
+
+def _tun(scenario: Scenario, tun: Tun) -> TunPlan:
+    """The kernel sends to it what is for any network of the scenario."""
+    own = own_networks(scenario)
+    prefixes = dict.fromkeys(network for node in own for network in own[node] if network not in own[tun.name])
+    versions = {address.version for address in tun.addresses}
+    return TunPlan(
+        tun.name,
+        tun.name,
+        tuple(map(str, tun.addresses)),
+        tuple(str(prefix) for prefix in prefixes if prefix.version in versions),
+        tun.mtu,
+        netns=tun.namespace,
+        makes_netns=tun.namespace is not None,
+    )
+
+
+def _link(scenario: Scenario, link: Link) -> LinkPlan:
+    rules = tuple(parse_rule(str(rule), scenario.files.load) for rule in link.rules)
+    return LinkPlan(link.name, (link.first.node, link.second.node), link.inward, link.outward, rules)
+
+
+def _router(scenario: Scenario, router: Router) -> RouterPlan:
+    links = scenario.links_of(router.name)
+    tables, _ = route_tables(scenario)
+
+    def make(seed: int) -> LiveRouter:
+        live = LiveRouter(router.name, seed)
+        numbers = {link.name: _port(scenario, live, link) for link in links}
+        for prefix, hop in tables[router.name].items():
+            if hop is not None and live.routes.get(prefix) is None:
+                live.routes.add(Route(prefix, numbers[hop.link], origin="computed"))
+        for text in router.routes:
+            live.add_route(parse_route(text))
+        if router.nat is not None:
+            live.use_nat(parse_nat(router.nat))
+        if router.firewall:
+            live.use_firewall(router.firewall)
+        return live
+
+    return RouterPlan(router.name, len(links), make)
+
+
+def _port(scenario: Scenario, live: LiveRouter, link: Link) -> int:
+    """A port is called as its link; only who is at the link's other end is there to be reached."""
+    near, far = link.ends if link.first.node == live.name else link.ends[::-1]
+    addresses = [address.ip.packed for address in far.addresses]
+    return live.add_port(link.name, map(str, near.addresses), _mtu(scenario, far.node), addresses)
+
+
+def _mtu(scenario: Scenario, node: str) -> int:
+    """Between routers passes whatever any end can send; what a link shall not carry, its words say."""
+    far = scenario.nodes[node]
+    if not isinstance(far, Router):
+        return far.mtu
+    mtus = [node.mtu for node in scenario.nodes.values() if not isinstance(node, Router)]
+    return max(mtus, default=DEFAULT_MTU)
+
+
+# -- what happens when --------------------------------------------------------------------------------------------------------
+
+
+def _steps(scenario: Scenario) -> list[Step]:
+    steps = [_step(scenario, change) for change in scenario.timeline]
+    if scenario.script:
+        steps.insert(0, Step(0, f"script {scenario.script}", _scripted(scenario)))
+    return [Step(0, "traces and flapping begin", _begin), *steps]
+
+
+def _begin(network: Network) -> None:
+    """A direction's time begins with the first that it hears of the time; without this it would be a packet."""
+    for link in network.links.values():
+        for direction in link.directions():
+            if direction.impairments.trace or direction.impairments.flap:
+                direction.change(direction.impairments, network.now)
+
+
+def _scripted(scenario: Scenario) -> Callable[[Network], None]:
+    """A script that fails is told of; the network goes on."""
+    name = scenario.script or ""
+    function: Callable[[Network], Any] = scenario.files.load(name)
+
+    def do(network: Network) -> None:
+        try:
+            function(network)
+        except Exception as error:
+            print(f"netemu: script {name} raised {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    return do
+
+
+def _step(scenario: Scenario, change: Change) -> Step:
+    asked = scenario.links[change.link]
+    rule = parse_rule(change.text, scenario.files.load) if change.action == "rule" else None
+
+    def do(network: Network) -> None:
+        link = network.links[change.link]
+        if rule is not None:
+            link.add_rule(rule)
+        else:
+            wanted = _wanted(scenario, change, link, (asked.inward, asked.outward))
+            for direction, impairments in zip(link.directions(), wanted, strict=True):
+                direction.change(impairments, network.now)
+        network.rewire()
+
+    return Step(change.time, f"{change.link}: {change_text(change)}", do)
+
+
+def _wanted(scenario: Scenario, change: Change, link: LiveLink, initial: Both) -> Both:
+    """What both directions are asked for from now on. Files that words name were read when the scenario was."""
+    now = link.inward.impairments, link.outward.impairments
+    if change.action in ("set", "add"):
+        return parse_ways(change.text.split(), now, adds=change.action == "add", read_file=scenario.files.read)
+    switched = {
+        "down": [replace(asked, down=True, flap=None) for asked in now],
+        "up": [replace(asked, down=False, flap=None) for asked in now],
+        "reset": list(initial),
+    }[change.action]
+    inward = now[0] if change.text == "out" else switched[0]
+    outward = now[1] if change.text == "in" else switched[1]
+    return inward, outward
