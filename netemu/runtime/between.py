@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 from netemu.apps.bend import Bend, Seg
-from netemu.link.link import Link
+from netemu.link.rules.outcomes import Answered, Delivered, Dropped, Goes, Outcome
+from netemu.link.rules.parse import parse_rule
+from netemu.link.rules.table import RuleTable
 from netemu.reasons import Reason
 from netemu.stack.host import Host
+from netemu.tcp.config import NEVER
 from netemu.wire import ipv6
 from netemu.wire.ip import TCP
 from netemu.wire.packet import Packet
@@ -19,6 +22,16 @@ from netemu.wire.tcp import ACK, SYN
 
 MOST_BENT = 4096
 """Connections that are bent at a time; then the one that was silent longest goes straight."""
+
+
+class Sent(NamedTuple):
+    """A packet that is past the rules, with what a capture says of it."""
+
+    packet: Packet
+    note: str
+    """What was done to it; '' for nothing."""
+    sent_for: Reason | None = None
+    matched: object = None
 
 
 class Bent(NamedTuple):
@@ -31,66 +44,135 @@ class Between:
     """Put into an engine by its ``insert``; packets of ports that nobody asked anything for pass by it."""
 
     def __init__(self, host: Host, seed: int) -> None:
-        self.link = Link("apps", ("device", "host"), seed)
-        """Its directions have the rules: they also delay, and keep the counts."""
+        self.inward, self.outward = RuleTable(f"{seed}/in"), RuleTable(f"{seed}/out")
+        """The rules, towards the host and from it."""
+        self.note = ""
+        """What was done to the packet that ``receive`` or ``transmit`` gave last."""
         self.on_drop: Callable[[Packet, bool, str], None] = lambda packet, inbound, why: None
         """Told of packets that go no further: (packet, inbound?, why)."""
         self._host = host
         self._ports: dict[int, Callable[[], Bend] | None] = {}
         self._bent: dict[bytes, Bent] = {}
-        self._arriving: deque[Packet] = deque()
-        """For the host, past the rules."""
-        self._leaving: deque[tuple[Packet, Reason | None, object]] = deque()
-        """For the device, past the rules, with whose they are."""
-        inward, outward = self.link.inward, self.link.outward
-        inward.on_answer = outward.on_pass = lambda packet, now: self._leaving.append((packet, None, None))
-        outward.on_answer = inward.on_pass = lambda packet, now: self._arriving.append(packet)
-        inward.watch, outward.watch = partial(self._watch, True), partial(self._watch, False)
+        self._arriving: deque[Sent] = deque()
+        self._leaving: deque[Sent] = deque()
+        self._delayed: list[tuple[int, int, bool, Sent]] = []
+        """A heap of (when, order, inbound?, what)."""
+        self._order = 0
 
     def add(self, port: int, rules: Iterable[str], bend: Callable[[], Bend] | None) -> None:
         """From now on packets of this port go through ``rules`` ('in: …', 'out: …'), its connections through a Bend."""
         self._ports[port] = bend
+        for rule in map(parse_rule, rules):
+            for direction, table in (("in", self.inward), ("out", self.outward)):
+                if rule.direction in (direction, "both"):
+                    table.add(rule)
 
     @property
     def deadline(self) -> int:
         """When it wants a turn (ns); NEVER for no time."""
         if self._arriving:
             return 0
-        return min(self.link.inward.deadline, self.link.outward.deadline)
+        return self._delayed[0][0] if self._delayed else NEVER
 
     def receive(self, packets: Iterable[Packet], now: int) -> Iterator[Packet]:
         """What the host gets now, of ``packets`` from the device and of what came before."""
-        inward = self.link.inward
+        self._let_go(now)
         for packet in packets:
             start = self._start(packet, 2)
             if start:
-                for piece in self._bend(packet, start, True):
-                    inward.send(piece, now)
-                yield from inward.take(now)
+                self._pass(packet, start, True, now)
             else:
+                self._arriving.append(Sent(packet, ""))
+            while self._arriving:
+                packet, self.note, _, _ = self._arriving.popleft()
                 yield packet
-        if inward.deadline <= now:
-            yield from inward.take(now)
         while self._arriving:
-            yield self._arriving.popleft()
+            packet, self.note, _, _ = self._arriving.popleft()
+            yield packet
 
     def transmit(self, now: int) -> Packet | None:
         """As the host's, which it pulls from; ``host.sent_for`` and ``host.matched`` are about the packet that it gives."""
-        host, outward, leaving = self._host, self.link.outward, self._leaving
-        if outward.deadline <= now:
-            leaving.extend((packet, None, None) for packet in outward.take(now))
+        self._let_go(now)
+        host, leaving = self._host, self._leaving
         while not leaving:
             packet = host.transmit(now)
             if packet is None:
                 return None
             start = self._start(packet, 0)
             if not start:
+                self.note = ""
                 return packet
-            for piece in self._bend(packet, start, False):
-                outward.send(piece, now)
-            leaving.extend((piece, host.sent_for, host.matched) for piece in outward.take(now))
-        packet, host.sent_for, host.matched = leaving.popleft()
+            self._pass(packet, start, False, now)
+        packet, self.note, host.sent_for, host.matched = leaving.popleft()
         return packet
+
+    def _let_go(self, now: int) -> None:
+        """What has been delayed for long enough."""
+        while self._delayed and self._delayed[0][0] <= now:
+            _, _, inbound, sent = heapq.heappop(self._delayed)
+            (self._arriving if inbound else self._leaving).append(sent)
+
+    # -- rules ------------------------------------------------------------------------------------------------------------
+
+    def _pass(self, packet: Packet, start: int, inbound: bool, now: int) -> None:
+        """Through the Bend, then the rules."""
+        table = self.inward if inbound else self.outward
+        for piece, note in self._bend(packet, start, inbound):
+            whole = not piece.gso_size or table.lets_pass(piece, now)
+            for one in [piece] if whole else split(piece):
+                outcomes = () if whole and piece.gso_size else table.apply(one, now)
+                for outcome in outcomes or (Goes(one, ""),):
+                    self._carry_out(outcome, note, inbound, now)
+
+    def _carry_out(self, outcome: Outcome, note: str, inbound: bool, now: int) -> None:
+        note = "; ".join(filter(None, (note, outcome.comment)))
+        if isinstance(outcome, Dropped):
+            self.on_drop(outcome.packet, inbound, f"dropped by {note}")
+            return
+        if isinstance(outcome, Answered):  # it goes the other way
+            inbound = not inbound
+        sent = Sent(outcome.packet, note)
+        if not inbound and not isinstance(outcome, Answered | Delivered):
+            sent = sent._replace(sent_for=self._host.sent_for, matched=self._host.matched)
+        if isinstance(outcome, Goes) and outcome.delay:
+            self._order += 1
+            heapq.heappush(self._delayed, (now + outcome.delay, self._order, inbound, sent))
+        else:
+            (self._arriving if inbound else self._leaving).append(sent)
+
+    # -- bends ------------------------------------------------------------------------------------------------------------
+
+    def _bend(self, packet: Packet, start: int, inbound: bool) -> Iterator[tuple[Packet, str]]:
+        """What goes on in place of ``packet``, with what a capture says of it."""
+        flow = _flow(packet, start, inbound)
+        make = self._ports[int.from_bytes(flow[-2:], "big")]
+        if make is None:
+            yield packet, ""
+            return
+        for piece in split(packet):
+            seg = Seg(piece, start)
+            bend = self._bend_of(flow, seg, inbound, make)
+            if bend is None:
+                yield piece, ""
+                continue
+            name = type(bend).__name__
+            pieces = bend.inward(seg) if inbound else bend.outward(seg)
+            if not pieces:
+                self.on_drop(piece, inbound, f"dropped by {name}")
+            for other in pieces:
+                yield other, "" if other is piece else f"made by {name}"
+
+    def _bend_of(self, flow: bytes, seg: Seg, inbound: bool, make: Callable[[], Bend]) -> Bend | None:
+        """That of the connection, made at its SYN; None for one that was there before, or is forgotten."""
+        bent = self._bent.pop(flow, None)
+        if inbound and seg.flags & (SYN | ACK) == SYN and (bent is None or bent.syn != seg.seq):
+            bent = Bent(make(), seg.seq)
+        if bent is None:
+            return None
+        self._bent[flow] = bent  # the end of the dictionary is the most recently seen
+        if len(self._bent) > MOST_BENT:
+            del self._bent[next(iter(self._bent))]
+        return bent.bend
 
     # -- what is whose ----------------------------------------------------------------------------------------------------
 
@@ -111,32 +193,10 @@ class Between:
             return 0
         return start
 
-    def _bend(self, packet: Packet, start: int, inbound: bool) -> Iterator[Packet]:
-        """What goes on in place of ``packet``."""
-        head = packet.head
-        ends, ports = (bytes(head[12:20]) if start == 20 else bytes(head[8:40])), bytes(head[start : start + 4])
-        half = len(ends) // 2
-        flow = ends + ports if inbound else ends[half:] + ends[:half] + ports[2:] + ports[:2]
-        make = self._ports[int.from_bytes(flow[-2:], "big")]
-        if make is None:
-            yield packet
-            return
-        for piece in split(packet):
-            seg = Seg(piece, start)
-            bent = self._bent.pop(flow, None)
-            if inbound and seg.flags & (SYN | ACK) == SYN and (bent is None or bent.syn != seg.seq):
-                bent = Bent(make(), seg.seq)
-            if bent is None:
-                yield piece
-                continue
-            self._bent[flow] = bent  # the end of the dictionary is the most recently seen
-            if len(self._bent) > MOST_BENT:
-                del self._bent[next(iter(self._bent))]
-            pieces = bent.bend.inward(seg) if inbound else bent.bend.outward(seg)
-            if not pieces:
-                self.on_drop(piece, inbound, f"dropped by {type(bent.bend).__name__}")
-            yield from pieces
 
-    def _watch(self, inbound: bool, packet: Packet, now: int, what: str, comment: str) -> None:
-        if what == "dropped":
-            self.on_drop(packet, inbound, comment)
+def _flow(packet: Packet, start: int, inbound: bool) -> bytes:
+    """A connection's key, the same for both directions: addresses and ports, the client's first."""
+    head = packet.head
+    ends = bytes(head[12:20]) if head[0] >> 4 == 4 else bytes(head[8:40])
+    ports, half = bytes(head[start : start + 4]), len(ends) // 2
+    return ends + ports if inbound else ends[half:] + ends[:half] + ports[2:] + ports[:2]

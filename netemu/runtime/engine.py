@@ -73,7 +73,7 @@ class Engine:
         if self.taps:
             for packet in packets:
                 reason = host.receive(packet, now)
-                self._tap(packet, True, explain(reason, host.matched))
+                self._tap(packet, True, self._noted(explain(reason, host.matched)))
         else:
             for packet in packets:
                 host.receive(packet, now)
@@ -107,7 +107,7 @@ class Engine:
                 if host.news:
                     continue  # a packet to ourselves
                 return
-            why = explain_sent(host.sent_for, host.matched) if self.taps else ""
+            why = self._noted(explain_sent(host.sent_for, host.matched)) if self.taps else ""
             if not device.write(next_packet):
                 self._stuck = next_packet, why
                 return
@@ -118,6 +118,11 @@ class Engine:
     def is_stuck(self) -> bool:
         """The device was full; call ``turn`` when it is writable again."""
         return self._stuck is not None
+
+    def _noted(self, why: str) -> str:
+        """With what was done to the packet between host and device."""
+        note = self.between.note if self.between is not None else ""
+        return f"{why}; {note}" if note else why
 
     def _dropped(self, packet: Packet, inbound: bool, why: str) -> None:
         if self.taps:

@@ -211,7 +211,7 @@ class Instance:
 
     def _host_row(self, host: HostPlan) -> HostRow:
         apps = [
-            AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"])
+            AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"], app.span)
             for spec, app in self.assembly.services[host.name]
         ]
         return HostRow(host.name, list(host.addresses), host.mtu, host.flavour, apps)

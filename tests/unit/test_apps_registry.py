@@ -41,7 +41,7 @@ def test_parse(text: str, spec: AppSpec) -> None:
     [
         ("", f"--app : there is no kind ''; {KINDS_LISTED}"),
         ("htpp:80", f"--app htpp:80: there is no kind 'htpp'; did you mean 'http'? {KINDS_LISTED}"),
-        ("trouble:65500", "--app trouble:65500: trouble takes 41 ports; give 65495 at most"),
+        ("trouble:65500", "--app trouble:65500: trouble takes 43 ports; give 65493 at most"),
         ("=echo", f"--app =echo: the name is empty; {FORM}"),
         ("a b=echo", f"--app a b=echo: the name is not one word; {FORM}"),
         ("w=htpp", f"--app w=htpp: there is no kind 'htpp'; did you mean 'http'? {KINDS_LISTED}"),

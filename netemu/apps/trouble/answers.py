@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from netemu.apps.base import Transport
@@ -86,6 +88,32 @@ class LateAnswer(Answer):
 
     def requested(self) -> None:
         self.later(5 * SECOND, super().requested)
+
+
+class HeadFirst(Answer):
+    """The head in a segment of its own."""
+
+    __slots__ = ()
+
+    def requested(self) -> None:
+        self.transport.write(head(of_length(self.size)))
+        self.once_sent(self._send_body)
+
+    def _send_body(self) -> None:
+        self.transport.write(page(self.trouble, self.size))
+        self.finish()
+
+
+class Digested(Answer):
+    """With a field that tells whether the body is what it was."""
+
+    __slots__ = ()
+
+    def requested(self) -> None:
+        body = page(self.trouble, self.size)
+        digest = b64encode(sha256(body).digest()).decode()
+        self.transport.write(head(of_length(self.size), f"Repr-Digest: sha-256=:{digest}:") + body)
+        self.finish()
 
 
 class ReadsLate(Answer):

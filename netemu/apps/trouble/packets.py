@@ -112,9 +112,18 @@ class WrongAcks(Once):
 
 
 class BlindReset(Once):
-    """A RST and a SYN inside the window, neither where the next byte is expected: RFC 5961 3.2, 4.2."""
+    """A RST inside the window, not where the next byte is expected: RFC 5961 3.2."""
 
     __slots__ = ()
 
     def before(self, seg: Seg) -> list[Packet]:
-        return [seg.remade(seq=seg.seq + 1000, flags=flags, payload=b"") for flags in (RST, SYN)]
+        return [seg.remade(seq=seg.seq + 1000, ack=0, flags=RST, payload=b"")]
+
+
+class BlindSyn(Once):
+    """A SYN on a connection that is there already: RFC 5961 4.2."""
+
+    __slots__ = ()
+
+    def before(self, seg: Seg) -> list[Packet]:
+        return [seg.remade(seq=seg.seq + 1000, flags=SYN | ACK, payload=b"")]
