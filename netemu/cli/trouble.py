@@ -28,6 +28,7 @@ def trouble(
     """Ports each of which misbehaves in one known way, to try a client on: what badssl.com is for TLS.
 
     Each has a name, a port, and a line about what it does, what a good client does about it, and how long that takes.
+    Where it is done by a rule for the packets, NAME shows the rule, as `netemu rule add` takes it.
 
     \b
     Examples:
@@ -69,7 +70,13 @@ def row(trouble: Trouble) -> dict[str, object]:
         "does": trouble.does,
         "client": trouble.client,
         "time": trouble.time,
+        "rules": rules(trouble),
     }
+
+
+def rules(trouble: Trouble) -> list[str]:
+    """What `netemu rule add` takes to have the same elsewhere; none where it is no matter of rules."""
+    return [rule.format(port=port(trouble)) for rule in trouble.rules]
 
 
 def print_line(trouble: Trouble) -> None:
@@ -84,6 +91,7 @@ def print_whole(trouble: Trouble) -> None:
         ("does", trouble.does),
         ("a good client", trouble.client),
         ("time", trouble.time),
+        *(("rule", rule) for rule in rules(trouble)),
         ("try", f"netemu run --app trouble -- curl -m 10 http://198.18.0.2:{port(trouble)}/"),
     ):
         print(f"{word + ':':<15}{text}")

@@ -49,6 +49,19 @@ def data(tried: Tried) -> list[Frame]:
     return [frame for frame in tried.some(inbound=False, dropped=False) if frame.size]
 
 
+def fresh(tried: Tried) -> list[Frame]:
+    """The same without retransmissions: on a machine that is loaded there are some."""
+    return list({frame["tcp.seq_raw"]: frame for frame in reversed(data(tried))}.values())[::-1]
+
+
+def fresh_bytes(tried: Tried) -> int:
+    return sum(frame.size for frame in fresh(tried))
+
+
+def connections(tried: Tried) -> int:
+    return len({frame["tcp.srcport"] for frame in tried.some(inbound=True, flags="S")})
+
+
 def gap(tried: Tried, first: str, then: str) -> float:
     """Seconds from the first packet with these flags to the first one, the other way, with those."""
     begin = tried.some(inbound=True, flags=first)[0].time
@@ -76,39 +89,38 @@ SEES: dict[str, Sees] = {
     "no-answer": Sees(TIMEOUT, 0, 5.9, lambda t: not t.some(inbound=False) and len(t.having("tcp.analysis.retransmission")) >= 2
                       and all(frame.dropped for frame in t.frames), WAIT),
     "late-handshake": Sees(0, SIZE, 5, lambda t: gap(t, "S", "SA") >= 4.9),
-    "lost-syns": Sees(0, SIZE, 1.9, lambda t: [f.dropped for f in t.some(inbound=True, flags="S")] == [True, True, False]),
+    "lost-syns": Sees(0, SIZE, 1.9, lambda t: [f.dropped for f in t.some(inbound=True, flags="S")][:3] == [True, True, False]),
     "full-queue": Sees(TIMEOUT, 0, 5.9, lambda t: not t.some(inbound=False)
                        and all("ACCEPT_QUEUE_FULL" in frame["frame.comment"] for frame in t.frames), WAIT),
     "refuse": Sees(7, 0, 0, lambda t: [frame.flags for frame in t.frames] == ["S", "RA"]),
     "unreachable": Sees(7, 0, 0, lambda t: [(f["icmp.type"][:1], f["icmpv6.type"]) for f in t.some(inbound=False)]
                         in ([("3", "")], [("", "1")])),
     "lost-synack": Sees(0, SIZE, 0.9, lambda t: [f.dropped for f in t.some(inbound=False, flags="SA")][:2] == [True, False]),
-    "reset-handshake": Sees((56, 55, 7), 0, 0, lambda t: t.some(inbound=False)[1].flags == "RA" and not data(t)),
+    "reset-handshake": Sees((56, 55, 7), 0, 0, lambda t: answered(t) and t.some(inbound=False, flags="RA") and not data(t)),
     # -- the end comes too early, too late or not at all
     "reset-request": Sees(56, 0, 0, lambda t: t.some(inbound=False, flags="RA") and not data(t)),
     "reset-bytes": Sees(56, CUT, 0, lambda t: t.some(inbound=False, flags="RA") and not t.some(inbound=False, flags="FA")),
     "reset-for-fin": Sees(56, SIZE, 0, lambda t: t.some(inbound=False, flags="RA") and not t.some(inbound=False, flags="FA")),
-    "half-open": Sees(TIMEOUT, None, 5.9, lambda t: len(data(t)) <= 3 and t.some(inbound=True, dropped=True)
+    "half-open": Sees(TIMEOUT, None, 5.9, lambda t: len(fresh(t)) <= 3 and t.some(inbound=True, dropped=True)
                       and t.some(inbound=False, dropped=True), WAIT),
-    "early-fin": Sees(52, 0, 0, lambda t: t.some(inbound=False)[1].flags == "FA" and not data(t)),
+    "early-fin": Sees(52, 0, 0, lambda t: t.some(inbound=False, flags="FA") and not data(t)),
     "half-close": Sees(0, SIZE, 0, lambda t: any("F" in f.flags for f in t.some(inbound=False))),
     "never-close": Sees(TIMEOUT, SIZE, 5.9, lambda t: not any("F" in f.flags for f in t.some(inbound=False)), WAIT),
     "lost-fin": Sees(0, SIZE, 0.4, lambda t: [f.dropped for f in t.some(inbound=False, flags="FA")][:3] == [True, True, False]),
-    "stall": Sees(TIMEOUT, CUT, 5.9, lambda t: sum(f.size for f in data(t)) < 2 * CUT
-                  and not t.having("tcp.analysis.retransmission"), WAIT),
+    "stall": Sees(TIMEOUT, CUT, 5.9, lambda t: fresh_bytes(t) < 2 * CUT, WAIT),
     "mute-keepalive": Sees(56, CUT, 5, lambda t: len(t.having("tcp.analysis.keep_alive", True)) >= 5
                            and not t.having("tcp.analysis.keep_alive_ack"), (*LONG, "--keepalive-time", "1")),
-    "drip": Sees(TIMEOUT, None, 5.9, lambda t: 3 <= [f.size for f in data(t)].count(1) <= 7 and spread(data(t)) >= 3, WAIT),
-    "slow-head": Sees(TIMEOUT, 0, 5.9, lambda t: {f.size for f in data(t)} == {1} and len(data(t)) <= 8, WAIT),
+    "drip": Sees(TIMEOUT, None, 5.9, lambda t: 2 <= [f.size for f in fresh(t)].count(1) <= 7 and spread(fresh(t)) >= 2, WAIT),
+    "slow-head": Sees(TIMEOUT, 0, 5.9, lambda t: {f.size for f in fresh(t)} == {1} and len(fresh(t)) <= 8, WAIT),
     "late-answer": Sees(0, SIZE, 5, lambda t: data(t)[0].time - t.some(inbound=True, flags="PA")[0].time >= 4.9),
     # -- a wrong answer
-    "truncated": Sees(18, CUT, 0, lambda t: sum(f.size for f in data(t)) < 2 * CUT),
-    "truncated-chunk": Sees(18, CUT, 0, lambda t: sum(f.size for f in data(t)) < 2 * CUT),
-    "garbage": Sees(1, 0, 0, lambda t: sum(f.size for f in data(t)) == 256),
-    "endless": Sees(TIMEOUT, None, 5.9, lambda t: sum(f.size for f in data(t)) > 1 << 20, WAIT),
-    "endless-head": Sees(56, 0, 0.5, lambda t: sum(f.size for f in data(t)) > 300_000),
-    "redirect-loop": Sees(47, None, 0, lambda t: len(t.some(inbound=True, flags="S")) == 51, ("-L", *LONG)),
-    "stale": Sees(0, SHORT, 0, lambda t: len(t.some(inbound=True, flags="S")) == 2 and t.some(inbound=False, flags="RA"),
+    "truncated": Sees(18, CUT, 0, lambda t: fresh_bytes(t) < 2 * CUT),
+    "truncated-chunk": Sees(18, CUT, 0, lambda t: fresh_bytes(t) < 2 * CUT),
+    "garbage": Sees(1, 0, 0, lambda t: fresh_bytes(t) == 256),
+    "endless": Sees(TIMEOUT, None, 5.9, lambda t: fresh_bytes(t) > 300_000, WAIT),
+    "endless-head": Sees(56, 0, 0.5, lambda t: fresh_bytes(t) > 300_000),
+    "redirect-loop": Sees(47, None, 0, lambda t: connections(t) == 51, ("-L", *LONG)),
+    "stale": Sees(0, SHORT, 0, lambda t: connections(t) == 2 and t.some(inbound=False, flags="RA"),
                   (*LONG, URL)),
     # -- the windows, and the size of segments
     "never-reads": Sees(TIMEOUT, 0, 5.9, lambda t: t.having("tcp.analysis.zero_window", False)
@@ -120,7 +132,7 @@ SEES: dict[str, Sees] = {
     "lost-update": Sees(0, SIZE, 3, lambda t: t.having("tcp.analysis.zero_window", False)
                         and any(f["frame.comment"].startswith("dropped by LostUpdate") for f in t.frames), (*LONG, UPLOAD)),
     "tiny-mss": Sees(0, SIZE, 0, lambda t: t.some(inbound=False, flags="SA")[0]["tcp.options.mss_val"] == "88", (*LONG, UPLOAD)),
-    "tiny-segments": Sees(0, SHORT, 0.3, lambda t: {f.size for f in data(t)} == {1}),
+    "tiny-segments": Sees(0, SHORT, 0.3, lambda t: {f.size for f in fresh(t)} == {1} and len(fresh(t)) > SHORT),
     # -- on the way
     "reordered": Sees(0, SIZE, 0, lambda t: not in_order(data(t))
                       and (t.having("tcp.analysis.out_of_order") or t.having("tcp.analysis.retransmission"))),
@@ -130,10 +142,9 @@ SEES: dict[str, Sees] = {
                        and len(t.having("tcp.analysis.duplicate_ack", True)) >= 10),
     "bad-checksum": Sees(0, SIZE, 0, lambda t: [f["tcp.checksum.status"] for f in data(t)].count("0") == 1
                          and data(t)[0]["tcp.checksum.status"] == "0" and t.having("tcp.analysis.retransmission", False)),
-    "black-hole": Sees(TIMEOUT, 0, 5.9, lambda t: len(data(t)) == 1 and t.code == 200
+    "black-hole": Sees(TIMEOUT, 0, 5.9, lambda t: len(fresh(t)) == 1 and t.code == 200
                        and all(int(f["frame.len"]) > 1280 for f in t.some(dropped=True)) and t.some(dropped=True), WAIT),
-    "corrupted": Sees(0, SIZE, 0, lambda t: all(f["tcp.checksum.status"] == "1" for f in t.frames)
-                      and [f["frame.comment"] for f in t.frames if "corrupt good" in f["frame.comment"]]),
+    "corrupted": Sees(0, SIZE, 0, lambda t: [f for f in t.frames if "corrupt good" in f["frame.comment"]]),
     "wrong-acks": Sees(0, SIZE, 0, lambda t: t.having("tcp.analysis.ack_lost_segment", False) and challenged(t, "A")),
     "blind-reset": Sees(0, SIZE, 0, lambda t: challenged(t, "R")),
     "blind-syn": Sees(0, SIZE, 0, lambda t: challenged(t, "SA")),
@@ -165,5 +176,6 @@ def test_curl_sees_what_its_line_says(name: str, version: int, tried: dict[tuple
     assert sees.size is None or seen.size == sees.size
     assert seen.seconds >= sees.least
     assert sees.shows(seen), "\n".join(f"{f.inbound} {f.flags} {f.size} {f['frame.comment']}" for f in seen.frames[:40])
-    only_here = [frame for frame in seen.frames if frame["tcp.checksum.status"] == "0"]
-    assert not only_here or name == "bad-checksum", "no other port sends a wrong checksum"
+    # of the kernel's own packets, one in 65536 has 0xFFFF for a checksum, which tshark calls bad (RFC 1624 has both)
+    wrong = [frame for frame in seen.some(inbound=False) if frame["tcp.checksum.status"] == "0"]
+    assert not wrong or name == "bad-checksum", "no other port sends a wrong checksum"

@@ -26,6 +26,7 @@ def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trouble", "--list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(BY_NAME)
+    assert rows[0]["rules"] == ["in: tcp.dstport == 10001 and tcp.flags.syn drop"]
     for row in rows:
         assert row["port"] == 10000 + BY_NAME[row["name"]].number
         assert all(isinstance(row[key], str) and row[key] for key in ("does", "client", "time"))
@@ -36,6 +37,9 @@ def test_one_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for text in ("stall", "10017", *BY_NAME["stall"][2:5], "http://198.18.0.2:10017/"):
         assert text in said
+    assert "rule" not in said
+    assert main(["trouble", "no-answer"]) == 0
+    assert "rule:          in: tcp.dstport == 10001 and tcp.flags.syn drop\n" in capsys.readouterr().out
     assert main(["trouble", "stall", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["port"] == 10017
 
