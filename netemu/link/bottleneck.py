@@ -10,8 +10,8 @@ from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 
-Through = Callable[[Packet, int, int, bool], None]
-"""(packet, when its last byte is through, when it came to the queue, had it to wait for others?)"""
+Through = Callable[[Packet, int, int, int, int], None]
+"""(packet, its bytes, when the last of them is through, when it came to the queue, how long it waited there)"""
 Lost = Callable[[Packet, int, LinkDrop], object]
 
 
@@ -39,19 +39,19 @@ class Bottleneck:
 
     def advance(self, now: int) -> None:
         """Send what the wire has had time for by ``now``."""
+        queue, schedule, through = self.queue, self.schedule, self._through
         while self.free <= now:
-            queue = self.queue
             start = self.free
             packet = queue.pop(start)
             if packet is None:
                 return
-            came = start - queue.waited
-            done = start if self.schedule is None else self.schedule.departure(len(packet), start)
+            waited, size = queue.waited, len(packet)
+            done = start if schedule is None else schedule.departure(size, start)
             if done >= NEVER:
                 self._lost(packet, start, LinkDrop.DOWN)
                 continue
             self.free = done
-            self._through(packet, done, came, came < start)
+            through(packet, size, done, start - waited, waited)
 
     def replace(self, queue: Queue) -> None:
         """Have another queue; what waits goes over to it, and loses neither its place nor its time."""

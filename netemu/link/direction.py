@@ -270,17 +270,17 @@ class Direction:
 
     def _enter(self, packet: Packet, now: int, note: str) -> None:
         if self._bottleneck is None:
-            self._line.push(packet, now, now, note, False)
+            self._line.push(packet, count(packet), wire_bytes(packet), now, now, note, False)
             return
         if note and self.watch is not None:
             self._notes[id(packet)] = packet, note
         self._bottleneck.push(packet, now)
 
-    def _through(self, packet: Packet, now: int, came: int, is_paced: bool) -> None:
-        """Past the bottleneck at ``now``."""
-        self.stats.sojourn.add(self._bottleneck.queue.waited if self._bottleneck else 0)
+    def _through(self, packet: Packet, size: int, now: int, came: int, waited: int) -> None:
+        """A packet of the wire is past the bottleneck at ``now``."""
+        self.stats.sojourn.add(waited)
         note = self._notes.pop(id(packet), (None, ""))[1] if self._notes else ""
-        self._line.push(packet, now, came, note, is_paced)
+        self._line.push(packet, 1, size, now, came, note, waited > 0)
 
     def _drop(self, packet: Packet, now: int, reason: LinkDrop, why: str = "") -> None:
         self._notes.pop(id(packet), None)
@@ -299,30 +299,32 @@ class Direction:
         """What has come out by ``now``, in the order of its times; slices that come out together as one super-packet."""
         self._advance(now)
         out: list[Packet] = []
-        while (flying := self._line.pop(now)) is not None:
+        flying = self._line.pop(now)
+        while flying is not None:
             out.append(flying.packet)
             self._leave(flying, now)
+            flying = self._line.pop(now)
         if out:
             self._took = now
         self._plan()
         return join(out) if len(out) > 1 else out
 
     def _leave(self, flying: Flying, now: int) -> None:
-        stats, slices = self.stats, flying.slices
+        stats = self.stats
+        when, _, packet, slices, size, entered, left, note, is_paced = flying
         stats.packets_out += slices
-        stats.bytes_out += flying.size
-        late = now - flying.when
-        stats.lateness.add(late, slices)
-        stats.asked.add(flying.when - flying.left, slices)
-        if late > LATE:
+        stats.bytes_out += size
+        stats.asked += (when - left) * slices
+        stats.lateness.add(now - when, slices)
+        if now - when > LATE:
             stats.late += slices
-        if flying.is_paced and self._paced_at >= 0:
-            stats.paced_bits += flying.size * 8
+        if is_paced and self._paced_at >= 0:
+            stats.paced_bits += size * 8
             stats.paced_time += now - self._paced_at
         self._paced_at = now
         if self.watch is not None:
-            delayed = f"delayed {(now - flying.entered) / 1e6:.6g} ms"
-            self.watch(flying.packet, now, "left", f"{delayed}; {flying.note}" if flying.note else delayed)
+            delayed = f"delayed {(now - entered) / 1e6:.6g} ms"
+            self.watch(packet, now, "left", f"{delayed}; {note}" if note else delayed)
 
     def _advance(self, now: int) -> None:
         """Do what was due, each at its time: what rules held goes on, and the bottleneck sends."""

@@ -15,7 +15,7 @@ from netemu.link.traces import StepTrace
 from netemu.reasons import LinkDrop
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
-from netemu.wire.slices import count, part, wire_bytes
+from netemu.wire.slices import part
 
 MEMORY = 64 << 20
 """Bytes that may be under way in one direction: half a second at 1 Gbit/s."""
@@ -60,6 +60,7 @@ class DelayLine:
         self._floor = 0
         """Nobody comes out before: those that were there when the link was changed go first."""
         self._delay = 0
+        self._is_plain = True
         self._in_order = False
         self._jitter: Jitter | None = None
         self._overtaking: Overtaking | None = None
@@ -81,44 +82,53 @@ class DelayLine:
         self._steps = asked.trace if isinstance(asked.trace, StepTrace) else None
         self._began = began
         self.keeps_order = not (self._jitter or self._overtaking or self._steps)
+        self._is_plain = self.keeps_order and not self._slots
 
-    def push(self, packet: Packet, now: int, entered: int, note: str, is_paced: bool) -> None:
-        """It is through the bottleneck at ``now``; a super-packet is cut where its slices take times of their own."""
+    def push(self, packet: Packet, slices: int, size: int, now: int, entered: int, note: str, is_paced: bool) -> None:
+        """It is through the bottleneck at ``now``; a super-packet is cut where its slices take times of their own.
+
+        ``size``: its bytes on the wire. ``entered``: when it came, for who watches.
+        """
+        if self._is_plain:
+            self._launch(packet, slices, size, now + self._delay, now, entered, note, is_paced)
+            return
         delay = self._delay
         if self._steps is not None:
             step = self._steps.at(now - self._began)
             delay = delay if step.delay is None else step.delay
-        slices = count(packet)
         early = self._overtaking.early(slices) if self._overtaking else _NOBODY
         if slices == 1 or not (early or self._jitter or (self._slots and self._slots.is_counted)):
-            self._launch(packet, slices, delay, bool(early), now, entered, note, is_paced)
+            self._launch(packet, slices, size, self._when(delay, bool(early), now), now, entered, note, is_paced)
             return
         for index in range(slices):
-            self._launch(part(packet, index, 1), 1, delay, index in early, now, entered, note, is_paced)
+            piece = part(packet, index, 1)
+            self._launch(piece, 1, len(piece), self._when(delay, index in early, now), now, entered, note, is_paced)
+
+    def _when(self, delay: int, early: bool, now: int) -> int:
+        """When one that is now past the bottleneck comes out."""
+        if early:
+            return now
+        when = now + (self._jitter.draw(delay) if self._jitter is not None else delay)
+        return max(when, self._last) if self._in_order else when
 
     def _launch(
-        self, packet: Packet, slices: int, delay: int, early: bool, now: int, entered: int, note: str, is_paced: bool
+        self, packet: Packet, slices: int, size: int, when: int, now: int, entered: int, note: str, is_paced: bool
     ) -> None:
-        size = wire_bytes(packet)
         if self.bytes + size > MEMORY:
             self._lost(packet, now, LinkDrop.LIMIT)
             return
-        if self._jitter is not None and not early:
-            delay = self._jitter.draw(delay)
-        when = now if early else now + delay
         if when < self._floor:
             when = self._floor
-        if when < self._last:
-            if early:
-                self._stats.reordered += slices
-                note = f"{note}; reordered" if note else "reordered"
-            elif self._in_order:
-                when = self._last
-        self._last = max(self._last, when)
+        if when >= self._last:
+            self._last = when
+        elif when == now and self._overtaking is not None:
+            self._stats.reordered += slices
+            note = f"{note}; reordered" if note else "reordered"
         self._order += 1
         self.bytes += size
         self.slices += slices
-        heapq.heappush(self._heap, Flying(when, self._order, packet, slices, size, entered, now, note, is_paced))
+        flying = (when, self._order, packet, slices, size, entered, now, note, is_paced)
+        heapq.heappush(self._heap, tuple.__new__(Flying, flying))  # a third of the time of Flying(...)
 
     def pop(self, now: int) -> Flying | None:
         """The next that has come out by ``now``; None when there is none (yet)."""

@@ -46,7 +46,7 @@ class Link:
 def _row(link: Link, way: str, direction: Direction) -> DirectionRow:
     stats = direction.stats
     source, destination = link.ends if way == "in" else link.ends[::-1]
-    asked, late = stats.asked.mean, stats.lateness.mean
+    delayed = stats.lateness
     return DirectionRow(
         link=link.name,
         direction=way,
@@ -69,9 +69,9 @@ def _row(link: Link, way: str, direction: Direction) -> DirectionRow:
         queued_bytes=direction.queued_bytes,
         in_flight=direction.in_flight,
         sojourn=Percentiles.of(stats.sojourn),
-        delay_asked=asked,
-        delay_measured=None if asked is None or late is None else asked + late,
-        delay_error=Percentiles.of(stats.lateness),
+        delay_asked=stats.asked / delayed.count if delayed.count else None,
+        delay_measured=(stats.asked + delayed.total) / delayed.count if delayed.count else None,
+        delay_error=Percentiles.of(delayed),
         rate_asked=direction.rate_asked,
         rate_measured=stats.rate,
         late=stats.late,

@@ -15,27 +15,32 @@ _STEPS = 8
 
 
 class Histogram:
-    """Of times (ns), in buckets that grow by 1/8 of a power of two: at most 500 of them, whatever comes."""
+    """Of times (ns), in buckets that grow by 1/8 of a power of two: 512 of them, whatever comes."""
 
     __slots__ = ("_buckets", "count", "total")
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
+        self._buckets = [0] * 512
         self.count = 0
         self.total = 0
 
     def add(self, value: int, times: int = 1) -> None:
         self.count += times
+        if value < 2 * _STEPS:
+            self._buckets[value] += times
+            if not value:  # in virtual time nothing is late
+                return
+        else:
+            shift = value.bit_length() - 4
+            self._buckets[shift * _STEPS + (value >> shift)] += times
         self.total += value * times
-        shift = value.bit_length() - 4
-        self._buckets[value if shift <= 0 else shift * _STEPS + (value >> shift)] += times
 
     def percentile(self, percent: float) -> int | None:
         """The time (ns) that ``percent`` of all are not above; None when nothing came."""
         wanted = self.count * percent / 100
-        for bucket in sorted(self._buckets):
-            wanted -= self._buckets[bucket]
-            if wanted <= 0:
+        for bucket, times in enumerate(self._buckets):
+            wanted -= times
+            if times and wanted <= 0:
                 return _middle(bucket)
         return None
 
@@ -47,8 +52,7 @@ class Histogram:
 def _middle(bucket: int) -> int:
     if bucket < 2 * _STEPS:
         return bucket
-    shift, top = divmod(bucket, _STEPS)
-    shift, top = shift - 1, top + _STEPS
+    shift, top = bucket // _STEPS - 1, bucket % _STEPS + _STEPS
     return (top << shift) + (1 << shift >> 1)
 
 
@@ -83,8 +87,8 @@ class DirectionStats:
         """How far behind their time (ns) packets left: the error of the delay, and 0 in virtual time."""
         self.sojourn = Histogram()
         """How long (ns) packets had waited in the queue before the bottleneck when their turn came."""
-        self.asked = Histogram()
-        """The delay (ns) that was drawn for each packet."""
+        self.asked = 0
+        """The sum of the delays (ns) that were drawn for those."""
         self.paced_bits = self.paced_time = 0
         """What left while others waited, and how long (ns) that took: the rate as it was."""
 

@@ -83,7 +83,16 @@ class Slice(Packet):
 
 def split(packet: Packet) -> list[Packet]:
     """The packets that it stands for, in order; itself where it is one."""
-    return [part(packet, index, 1) for index in range(count(packet))]
+    size = packet.gso_size
+    if not size:
+        return [packet]
+    data_at, length = headers(packet)[1], len(packet)
+    last = -((data_at - length) // size) - 1
+    if last < 1:
+        return [packet]
+    slices: list[Packet] = [Slice(packet, index, data_at + size) for index in range(last)]
+    slices.append(Slice(packet, last, length - last * size))
+    return slices
 
 
 def part(packet: Packet, first: int, number: int) -> Packet:
