@@ -10,6 +10,7 @@ import typer
 VERBS: dict[str, dict[str, Any]] = {
     "up": {},
     "run": {"allow_interspersed_args": False},  # what follows its command is the command's
+    "wire": {},
     "ls": {},
     "link": {},
     "ss": {},

@@ -97,6 +97,14 @@ Sysctl = Annotated[
         help="A setting of the stack under Linux' name, such as net.ipv4.tcp_migrate_req=1; repeat for more.",
     ),
 ]
+LinkWords = Annotated[
+    str | None,
+    typer.Option(
+        "--link",
+        metavar="WORDS",
+        help="What the link to the host does, as `netemu link set` takes it: 'delay 20ms loss 1%'.",
+    ),
+]
 NoOffload = Annotated[bool, typer.Option("--no-offload", help="Do without checksum and segmentation offload.")]
 
 Shared = Annotated[

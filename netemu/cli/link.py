@@ -105,14 +105,14 @@ def change(action: str, words: list[str], link: str | None, name: str | None, js
 
 def files_of(words: list[str]) -> dict[str, str]:
     """The texts of the files that words of a link name. UsageError where the words are wrong."""
+    from netemu.cli.settings import read_text
     from netemu.link.reader import WordsError
     from netemu.link.ways import parse_ways
 
     files: dict[str, str] = {}
 
     def read_file(path: str) -> str:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            files[path] = text = file.read()
+        files[path] = text = read_text(path)
         return text
 
     try:

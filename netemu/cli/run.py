@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from netemu.apps.base import UsageError
 from netemu.cli.common import (
     Addr,
     App,
     Config,
     Flavour,
     HostAddr,
+    LinkWords,
     Mtu,
     NoApps,
     NoOffload,
@@ -24,11 +26,23 @@ from netemu.cli.common import (
     Sysctl,
     python_command,
 )
+from netemu.cli.dashes import CommandOrWire
+from netemu.cli.wire import CURRENT, Serve, WireSettings, run_wired
 from netemu.runtime.errors import RuntimeFailure
+
+Command = CommandOrWire
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments.")],
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND...", help="The command and its arguments; with --wire the link's words."),
+    ] = None,
+    wire: Annotated[
+        bool, typer.Option("--wire", help="Between two kernels: `run --wire [WORDS]... [--serve COMMAND] -- COMMAND`.")
+    ] = False,
+    serve: Serve = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the instance [default: run-PID].")
     ] = None,
@@ -45,6 +59,7 @@ def run(
     seed: Seed = None,
     flavour: Flavour = None,
     sysctl: Sysctl = None,
+    link: LinkWords = None,
     config: Config = None,
     no_offload: NoOffload = False,
     shared: Shared = False,
@@ -62,7 +77,18 @@ def run(
       netemu run --pcap all.pcapng -- ping -c 3 198.18.0.2
       netemu run -- sh -c 'echo hello | nc -N 198.18.0.2 7; netemu ss -a'
       netemu run -- bash                                   # look around
+    \b
+    With --wire there is no emulated host, but a server and a client of yours (see `netemu wire --help`):
+      netemu run --wire loss 2% delay 20ms --serve 'python3 -m http.server 80' -- curl http://198.18.0.2/
     """
+    if wire:
+        return run_wire_privately(
+            WireSettings(name, mtu, pcap, seed, no_offload, client=CURRENT), command or [], context.obj, serve, inside
+        )
+    if serve is not None:
+        raise UsageError("--serve: only with --wire; an emulated host has its apps (--app)")
+    if not command:
+        raise UsageError("the command is missing: netemu run [OPTIONS] -- COMMAND... (`netemu run --help` explains)")
     from netemu.cli.settings import DEFAULT_NAME, Settings, build_config, read_file
 
     settings = Settings(
@@ -80,6 +106,7 @@ def run(
         shared=shared,
         flavour=flavour,
         sysctl=sysctl,
+        link=link,
     )
     settings = settings.over(read_file(config)) if config else settings
     if settings.name is None:  # any number of them may run beside each other, each in its own namespace
@@ -88,12 +115,27 @@ def run(
     if not inside:
         enter_private_namespace()
 
-    from netemu.runtime.instance import run_command
+    from netemu.runtime.running import run_command
 
     settle(checked.name)
     own = os.path.dirname(os.path.abspath(sys.executable))  # and is found, though this one came from .venv/bin
     os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), own)))
     return run_command(checked, command)
+
+
+def run_wire_privately(
+    settings: WireSettings, words: list[str], command: list[str], serve: str | None, inside: bool
+) -> int:
+    """The client is in the private namespace with us; the server's is made from there."""
+    from netemu.cli.wiring import wire_config
+
+    if not (command or serve):
+        raise UsageError("--wire: the command is missing: netemu run --wire [WORDS]... -- COMMAND...")
+    checked = wire_config(settings, words, runs=True)
+    if not inside:
+        enter_private_namespace()
+    settle(checked.name)
+    return run_wired(checked, command, serve)
 
 
 def enter_private_namespace(verb: str = "run") -> None:

@@ -11,6 +11,9 @@ import msgspec
 
 from netemu.apps.base import UsageError
 from netemu.apps.registry import DEFAULT_APPS, AppSpec, parse_apps
+from netemu.link.impairments import Impairments
+from netemu.link.reader import WordsError
+from netemu.link.ways import parse_ways
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.paths import check_name
 from netemu.runtime.plan import HostPlan, InstanceConfig, LinkPlan, Plan, TunPlan
@@ -53,6 +56,7 @@ class Settings(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
     shared: bool = False
     flavour: str | None = None
     sysctl: list[str] | None = None
+    link: str | None = None
 
     def over(self, other: Settings) -> Settings:
         """These settings, and the other's where these say nothing."""
@@ -80,7 +84,7 @@ def build_config(settings: Settings) -> InstanceConfig:
     interfaces = _host_addresses(settings, addresses)
     _check_distinct(addresses, interfaces)
     target_user(settings.user)
-    mtu = _mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces])
+    mtu = check_mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces])
     host = HostPlan(
         HOST,
         tuple(_with_prefix(address, interfaces) for address in addresses),
@@ -98,8 +102,23 @@ def build_config(settings: Settings) -> InstanceConfig:
         not settings.no_offload,
         _netns(settings.netns),
     )
-    plan = Plan((host,), (tun,), links=(LinkPlan(LINK, (TUN, HOST)),), seed=_seed(settings.seed))
+    link = LinkPlan(LINK, (TUN, HOST), *read_link((settings.link or "").split()))
+    plan = Plan((host,), (tun,), links=(link,), seed=choose_seed(settings.seed))
     return InstanceConfig(name, plan, settings.pcap, settings.user, settings.shared)
+
+
+def read_link(words: Sequence[str]) -> tuple[Impairments, Impairments]:
+    """What both directions of a link are asked for; files are read. UsageError."""
+    try:
+        return parse_ways(words, read_file=read_text)
+    except WordsError as error:
+        raise UsageError(str(error)) from None
+
+
+def read_text(path: str) -> str:
+    """A file that words of a link name."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _with_prefix(address: Address, interfaces: list[Interface]) -> str:
@@ -126,7 +145,7 @@ def _tun(name: str) -> str:
     return name
 
 
-def _mtu(mtu: int, addresses: Sequence[Address | Interface]) -> int:
+def check_mtu(mtu: int, addresses: Sequence[Address | Interface]) -> int:
     if mtu not in MTU_RANGE:
         raise UsageError(f"--mtu {mtu}: give {MTU_RANGE[0]} to {MTU_RANGE[-1]} bytes")
     if mtu < MIN_MTU_IPV6 and any(address.version == 6 for address in addresses):
@@ -178,7 +197,7 @@ def _apps(specs: list[str], no_defaults: bool) -> tuple[AppSpec, ...]:
     return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + chosen
 
 
-def _seed(seed: int | None) -> int:
+def choose_seed(seed: int | None) -> int:
     """One that nobody chose is short, so that people can give it again."""
     if seed is None:
         return secrets.randbelow(2**32)

@@ -28,7 +28,7 @@ def story(
     from netemu.cli.common import python_command
     from netemu.cli.run import enter_private_namespace, settle
     from netemu.cli.settings import DEFAULT_NAME, Settings, build_config
-    from netemu.runtime.instance import run_command
+    from netemu.runtime.running import run_command
 
     settings = Settings(name=f"story-{os.getpid()}", tun=DEFAULT_NAME, no_apps=True, pcap=pcap, user="root")
     checked = build_config(settings)

@@ -14,6 +14,7 @@ from netemu.cli.common import (
     Config,
     Flavour,
     HostAddr,
+    LinkWords,
     Mtu,
     Name,
     NoApps,
@@ -42,6 +43,7 @@ def up(
     seed: Seed = None,
     flavour: Flavour = None,
     sysctl: Sysctl = None,
+    link: LinkWords = None,
     config: Config = None,
     user: Annotated[
         str | None,
@@ -77,13 +79,28 @@ def up(
     from netemu.cli.settings import Settings, build_config, read_file
 
     settings = Settings(
-        name, tun, mtu, addr, host_addr, app, no_apps, pcap, seed, user, no_offload, netns, shared, flavour, sysctl
+        name,
+        tun,
+        mtu,
+        addr,
+        host_addr,
+        app,
+        no_apps,
+        pcap,
+        seed,
+        user,
+        no_offload,
+        netns,
+        shared,
+        flavour,
+        sysctl,
+        link,
     )
     checked = build_config(settings.over(read_file(config)) if config else settings)
     if detach:
         return run_detached(checked)
 
-    from netemu.runtime.instance import run
+    from netemu.runtime.running import run
 
     return run(checked, lambda status: print(welcome(status), flush=True))
 
@@ -111,7 +128,7 @@ def run_detached(config: InstanceConfig) -> int:
 
 
 def run_in_background(config: InstanceConfig, tell: int) -> int:
-    from netemu.runtime.instance import run
+    from netemu.runtime.running import run
 
     def on_ready(status: Status) -> None:
         detach_from_terminal(status)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 
 import msgspec
@@ -21,6 +19,7 @@ import netemu
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.runtime.assemble import Assembly
 from netemu.runtime.broker.broker import Broker
+from netemu.runtime.child import ENDING
 from netemu.runtime.driver import Driver, TunDevice
 from netemu.runtime.filecapture import FileCapture
 from netemu.runtime.links import Links
@@ -37,6 +36,7 @@ from netemu.runtime.messages import (
     TunRow,
     Verdict,
 )
+from netemu.runtime.namespace import make_named_namespace, make_namespace
 from netemu.runtime.network import HostNode
 from netemu.runtime.observer import Observer, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
@@ -48,18 +48,14 @@ from netemu.stack.why import why, why_sent
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 Command = Callable[[], Coroutine[object, object, None]]
-
-GRACE = 2.0
-"""Seconds that a command gets to end once it is told to."""
 
 
 class Instance:
     """An emulated network on TUN devices; implements netemu.runtime.messages.InstanceView."""
 
     def __init__(self, config: InstanceConfig) -> None:
-        """Take what it needs of the machine: the instance's directory, the TUN, the capture file. Then give up root."""
+        """Take what it needs of the machine: the instance's directory, the TUNs, the capture file. Then give up root."""
         self.config = config
         self.name = config.name
         self._undo = contextlib.ExitStack()
@@ -280,109 +276,14 @@ class Instance:
         self._observer.remove(tap)
 
 
-def run(config: InstanceConfig, on_ready: Callable[[Status], None]) -> int:
-    """Run an instance until it is told to stop; the exit status. RuntimeFailure or TunError when it cannot start."""
-
-    async def main() -> int:
-        instance = Instance(config)
-        try:
-            await instance.serve(on_ready)
-        finally:
-            instance.close()
-        return _report(instance)
-
-    return _run_loop(main())
-
-
-def run_command(config: InstanceConfig, argv: Sequence[str]) -> int:
-    """Run ``argv`` beside an instance; its exit status as a shell gives it."""
-
-    async def main() -> int:
-        instance = Instance(config)
-        status = 0
-
-        async def command() -> None:
-            nonlocal status
-            await ready.wait()
-            status = await _run(argv)
-
-        ready = asyncio.Event()
-        try:
-            await instance.serve(lambda _: ready.set(), command)
-        finally:
-            instance.close()
-        return _report(instance) or (128 + instance.signal if instance.signal else status)
-
-    return _run_loop(main())
-
-
-def _run_loop(main: Coroutine[object, object, int]) -> int:
-    # What is alive now lives as long as the instance: the collector need not look at it again and again. What comes and goes
-    # with packets and connections is freed by reference counts; the collector is there for cycles that apps may leave.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, ENDING
-    )  # until ``serve`` listens to them: what is half made could not be undone
-    try:
-        with asyncio.Runner(loop_factory=DeviceLoop) as runner:
-            return runner.run(main)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-
-async def _run(argv: Sequence[str]) -> int:
-    try:
-        child = subprocess.Popen(argv)  # noqa: ASYNC220  # a fork and an exec; asyncio would wait for its end in a thread
-    except FileNotFoundError:
-        warn(f"{argv[0]}: command not found")
-        return 127
-    except OSError as error:
-        warn(f"{argv[0]}: {error.strerror}")
-        return 126
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(
-        child.pid
-    )  # asyncio's own watcher is a thread, which would fight the stack for the interpreter
-    loop.add_reader(pidfd, ended.set)
-    try:
-        await ended.wait()
-    except asyncio.CancelledError:
-        await _terminate(child, ended)
-        raise
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    status = child.wait()
-    return status if status >= 0 else 128 - status
-
-
-async def _terminate(child: subprocess.Popen[bytes], ended: asyncio.Event) -> None:
-    """End a command, by force if need be, while the stack still answers it."""
-    child.terminate()
-    try:
-        async with asyncio.timeout(GRACE):
-            await ended.wait()
-    except TimeoutError:
-        child.kill()
-    child.wait()
-
-
-def _report(instance: Instance) -> int:
-    for node in instance.network.hosts.values():
-        for fault in node.engine.host.faults:
-            warn(f"a bug in netemu ended a connection: {fault}")
-    if instance.failure is not None:
-        warn(instance.failure)
-        return 1
-    return 0
-
-
 def _open(plan: TunPlan, undo: contextlib.ExitStack) -> Tun:
-    """A TUN device, configured."""
-    tun = Tun(plan.device, mtu=plan.mtu, offload=plan.offload, netns=plan.netns)
+    """A TUN device, configured, in its namespace."""
+    netns = plan.netns
+    if plan.makes_netns and netns is None:
+        netns = make_namespace()
+    elif plan.makes_netns and netns is not None and not os.path.exists(f"/run/netns/{netns}"):
+        undo.callback(make_named_namespace(netns))
+    tun = Tun(plan.device, mtu=plan.mtu, offload=plan.offload, netns=netns)
     undo.callback(tun.close)
     tun.configure(plan.addresses, plan.routes)
     return tun

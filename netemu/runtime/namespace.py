@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from netemu.runtime.errors import RuntimeFailure
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
 _SIOCGIFFLAGS = 0x8913  # linux/sockios.h
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
@@ -74,6 +78,51 @@ def bring_up_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         _, flags = _IFREQ.unpack(fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _IFREQ.pack(b"lo", 0)))
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", flags | _IFF_UP))
+
+
+def make_namespace() -> str:
+    """A fresh network namespace, with loopback up; the path that tun and nsenter(1) know it by in this process.
+
+    It has no name, and is gone with the last process that is in it or has this descriptor. EPERM without rights.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def unshare() -> int:  # in a thread that ends: this one alone is moved
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_CLONE_NEWNET):
+            code = ctypes.get_errno()
+            raise RuntimeFailure(f"no network namespace can be made: {os.strerror(code)}; run as root")
+        bring_up_loopback()
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    with ThreadPoolExecutor(1) as pool:
+        return f"/proc/{os.getpid()}/fd/{pool.submit(unshare).result()}"
+
+
+def make_named_namespace(name: str) -> Callable[[], None]:
+    """Make the namespace ``name``, as `ip netns add` does; what removes it again.
+
+    Whoever removes it needs root, which we give up: a child waits for the end of this process, whatever way that comes.
+    """
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if made.returncode:
+        raise RuntimeFailure(f"no namespace {name!r} can be made: {made.stderr.strip() or 'ip netns add failed'}")
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=False)
+    waiting = 'read -r _; exec ip netns del "$1"'
+    janitor = subprocess.Popen(["sh", "-c", waiting, "sh", name], stdin=subprocess.PIPE, start_new_session=True)
+
+    def remove() -> None:
+        janitor.communicate()
+
+    return remove
+
+
+def command_in(netns: str | None, argv: Sequence[str]) -> list[str]:
+    """The command that runs ``argv`` in a namespace: a name, a path of make_namespace, or None for ours."""
+    if netns is None:
+        return list(argv)
+    path = netns if netns.startswith("/") else f"/run/netns/{netns}"
+    return ["nsenter", f"--net={path}", "--", *argv]
 
 
 def _sysctl(name: str) -> str | None:

@@ -43,7 +43,7 @@ class TunPlan:
     netns: str | None = None
     """A named network namespace; None: the one we are in."""
     makes_netns: bool = False
-    """It is made when it is not there, and removed in the end."""
+    """It is made when it is not there, and removed in the end; without a name it is for our own commands."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def run(config, on_ready):
     directory.release()
     return 0
 
-sys.modules["netemu.runtime.instance"] = types.SimpleNamespace(run=run)
+sys.modules["netemu.runtime.running"] = types.SimpleNamespace(run=run)
 sys.exit(main())
 """
 
@@ -56,7 +56,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **functions: Callable[..., int]) -> None:
-    monkeypatch.setitem(sys.modules, "netemu.runtime.instance", types.SimpleNamespace(**functions))
+    monkeypatch.setitem(sys.modules, "netemu.runtime.running", types.SimpleNamespace(**functions))
 
 
 def up(*arguments: str) -> subprocess.CompletedProcess[str]:
