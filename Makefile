@@ -32,7 +32,7 @@ story: $(RUN_STAMP) ## three apps on one port, as real processes, told step by s
 	@$(SUDO) $(NETEMU) story $(ARGS)
 
 test: $(DEV_STAMP) ## all tests, on two cores (root, for those with real clients)
-	@$(SETUP) packages curl wget nc.openbsd ncat ping tshark ip unshare setpriv
+	@$(SETUP) packages curl wget nc.openbsd ncat ping tshark ip unshare setpriv nginx traceroute mtr
 	@$(SUDO) $(if $(NETEMU_FULL),env NETEMU_FULL=$(NETEMU_FULL)) $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(DEV_STAMP) ## ruff and mypy --strict

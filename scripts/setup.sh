@@ -16,8 +16,10 @@ package_of() {
     case $1 in
         ip) echo iproute2 ;;
         nc | nc.openbsd) echo netcat-openbsd ;;
+        mtr) echo mtr-tiny ;;
+        nginx) echo nginx-light ;;
         ping) echo iputils-ping ;;
-        setpriv | taskset | unshare) echo util-linux ;;
+        nsenter | setpriv | taskset | unshare) echo util-linux ;;
         *) echo "$1" ;;
     esac
 }
@@ -33,10 +35,18 @@ as_root() {
     fi
 }
 
+# Services that come with a package are for the tests to start: policy-rc.d says no (101) to what a package would start.
+deny_services() {
+    [ ! -e /usr/sbin/policy-rc.d ] || return 0
+    as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+}
+
 # Install Debian packages. tshark's own question (may others capture?) is answered with its default, no.
 install() {
     command -v apt-get >/dev/null || fail "no apt-get here: install by hand what Debian calls: $*"
     echo "setup: installing $*" >&2
+    deny_services
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 update >&2 ||
         echo "setup: apt-get update failed; going on with the lists that are there" >&2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y \

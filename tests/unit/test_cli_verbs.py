@@ -81,7 +81,7 @@ def test_down_of_all_when_there_are_none_is_done() -> None:
         (["capture", "-c", "0"], "Invalid value for '-c'"),
         (["ss", "--name", "a/b"], "--name 'a/b'"),
         (["frobnicate"], "No such command 'frobnicate'"),
-        (["run"], "Missing argument"),
+        (["run"], "the command is missing"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
