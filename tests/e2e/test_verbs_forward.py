@@ -147,6 +147,11 @@ def test_a_dead_target_is_a_closed_port(instance: Emulated) -> None:
         kernel_client(instance, "127.0.0.1", 9001).recv(1)
 
 
+def state_of(sock: socket.socket) -> int:
+    """The kernel's number of it: the first byte of TCP_INFO. (What follows tells of retransmissions.)"""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
 def test_the_syn_ack_waits_for_the_target(instance: Emulated) -> None:
     """A server whose accept queue is full answers no SYN: neither is the client answered, until there is room."""
     server = inside(instance.namespace, lambda: socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -160,11 +165,11 @@ def test_the_syn_ack_waits_for_the_target(instance: Emulated) -> None:
         (row,) = until(lambda: [row for row in instance.connections() if row["local"].endswith(":8082")])
         assert (row["state"], row["app"]) == ("SYN-RECEIVED", "forward")
         time.sleep(0.2)
-        assert waiting.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 2  # TCP_SYN_SENT
+        assert state_of(waiting) == 2  # TCP_SYN_SENT
         server.accept()[0].close()
         waiting.setblocking(True)
         waiting.settimeout(PATIENCE)
-        until(lambda: waiting.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == 1)
+        until(lambda: state_of(waiting) == 1)  # TCP_ESTABLISHED
         end, _ = server.accept()
         end.sendall(b"made")
         assert waiting.recv(10) == b"made"
