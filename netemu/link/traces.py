@@ -24,42 +24,25 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from netemu.link.units import MAX_TIME, MILLISECOND, SECOND, rate, share, time
 from netemu.tcp.config import NEVER
 
 OPPORTUNITY = 1500
 """Bytes that one line of a packet-delivery trace lets through."""
 
-MILLISECOND, SECOND = 1_000_000, 1_000_000_000
-MAX_TIME = 366 * 86_400 * SECOND
 MAX_DELAY = 3_600 * SECOND
-MAX_RATE = 10**12
-"""Bits a second. What goes beyond these is no link but a slip of the pen (or a wrong unit)."""
+"""ns; what goes beyond it is a slip of the pen, or has a wrong unit."""
 
-_TIME = {"ns": 1, "us": 1_000, "ms": MILLISECOND, "s": SECOND, "min": 60 * SECOND, "h": 3_600 * SECOND}
-_RATE = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}
-_SHARE = {"%": 0.01, "percent": 0.01}
-
-
-class _Column(NamedTuple):
-    units: dict[str, float]
-    most: float
-    too_much: str
-    example: str
-
-
-_COLUMNS: dict[str, _Column] = {
-    "time": _Column({**_TIME}, MAX_TIME, "366 days", "time_s"),
-    "rate": _Column({**_RATE}, MAX_RATE, "1 tbit", "rate_mbit"),
-    "delay": _Column({**_TIME}, MAX_DELAY, "1 h", "delay_ms"),
-    "loss": _Column(_SHARE, 1.0, "100 %", "loss_percent"),
-}
 _HEADER = "time_s,rate_mbit,delay_ms,loss_percent"
-_NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d{1,3}))?\s*([a-z%]*)", re.ASCII | re.IGNORECASE)
+_READ: dict[str, Callable[[str], float]] = {"time": time, "rate": rate, "delay": time, "loss": share}
+"""How a column's values are read, once they have their unit."""
+_ZERO = re.compile(r"0+(\.0*)?(?![\d.])", re.ASCII)
+_EXAMPLE = {name.partition("_")[0]: name for name in _HEADER.split(",")}
 
 
 class TraceError(ValueError):
@@ -291,12 +274,12 @@ def _parse_header(where: str, line: str) -> list[tuple[str, str]]:
     columns: list[tuple[str, str]] = []
     for cell in (cell.strip().lower() for cell in line.split(",")):
         what, _, unit = cell.partition("_")
-        if what not in _COLUMNS:
+        if what not in _READ:
             raise TraceError(f"{where}: column {_short(cell)} is not known; give a line such as {_HEADER}")
         if any(what == other for other, _ in columns):
             raise TraceError(f"{where}: column '{what}' is there twice; leave one out")
-        if unit and unit not in _COLUMNS[what].units:
-            raise TraceError(f"{where}: column '{cell}': {_unit_advice(what, unit)}")
+        if unit:
+            _value(f"{where}: column '{cell}'", what, f"1{unit}")
         columns.append((what, unit))
     if not any(what == "time" for what, _ in columns):
         raise TraceError(f"{where}: no column 'time'; give a line such as {_HEADER}")
@@ -321,29 +304,27 @@ def _parse_row(where: str, columns: list[tuple[str, str]], line: str) -> Step:
 
 def _parse_value(where: str, what: str, unit: str, cell: str) -> float:
     """In ns, bits a second, or a share from 0 to 1."""
-    column = _COLUMNS[what]
-    if cell.startswith("-") and _NUMBER.fullmatch(cell[1:]):
-        raise TraceError(f"{where}: {what} {_short(cell)} is negative; give 0 or more")
-    found = _NUMBER.fullmatch(cell)
-    if found is None:
-        raise TraceError(f"{where}: {what} {_short(cell)} is not a number; give one for the column '{column.example}'")
-    digits, exponent, own = found[1], found[2] or "0", found[3].lower()
-    number = float(f"{digits}e{exponent}")
-    unit = own or unit
-    if not unit and number:
-        raise TraceError(f"{where}: {what} {cell} has no unit; name the column '{column.example}', or write it behind")
-    if unit and unit not in column.units:
-        raise TraceError(f"{where}: {what} {_short(cell)}: {_unit_advice(what, unit)}")
-    value = number * column.units[unit] if unit else 0.0
-    if value > column.most:
-        raise TraceError(f"{where}: {what} {_short(cell)} is more than {column.too_much}; is the unit right?")
+    is_bare = cell[-1:].isdigit() or cell[-1:] == "."
+    if is_bare and not unit and cell.strip("0.-"):
+        raise TraceError(
+            f"{where}: {what} {_short(cell)} has no unit; name the column '{_EXAMPLE[what]}', or write it behind"
+        )
+    return _value(f"{where}: {what} {_short(cell)}", what, cell + unit if is_bare else cell)
+
+
+def _value(where: str, what: str, word: str) -> float:
+    word = word.replace(" ", "").lower().replace("percent", "%")
+    if what == "rate" and word.endswith("bps"):  # bytes to tc(8), bits to everybody else
+        raise TraceError(f"{where}: 'bps' may be bits or bytes; give bits as kbit, mbit or gbit")
+    try:
+        zero = _ZERO.match(word) if what == "rate" else None  # an outage; as a word of a link it would be none
+        value = _READ[what](f"1{word[zero.end() :]}" if zero else word)
+        value = 0 if zero else value
+    except ValueError as error:
+        raise TraceError(f"{where}: {error}") from None
+    if what == "delay" and value > MAX_DELAY:
+        raise TraceError(f"{where}: that is more than an hour; is the unit right?")
     return value
-
-
-def _unit_advice(what: str, unit: str) -> str:
-    if what == "rate" and unit.endswith("bps"):  # bytes to tc(8), bits to everybody else
-        return f"'{unit}' may mean bits or bytes; give bits as {', '.join(_RATE)}"
-    return f"'{unit}' is no unit of it; give {', '.join(_COLUMNS[what].units)}"
 
 
 def _short(text: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from netemu.link.link import Link as LiveLink
+from netemu.link.reader import WordsError
 from netemu.link.rules.parse import parse_rule
-from netemu.link.ways import Both, parse_ways
 from netemu.router.nat_config import parse_nat
 from netemu.router.router import Router as LiveRouter
 from netemu.router.routes import Route, parse_route
@@ -18,6 +16,7 @@ from netemu.runtime.plan import HostPlan, LinkPlan, Plan, RouterPlan, Step, TunP
 from netemu.scenario.checks import own_networks, route_tables
 from netemu.scenario.model import DEFAULT_MTU, Change, Host, Link, Router, Scenario, Tun
 from netemu.scenario.show import change_text
+from netemu.scenario.timeline import after
 
 
 def plan_of(scenario: Scenario, *, seed: int = 0, real: bool = True) -> Plan:
@@ -129,13 +128,18 @@ def _scripted(scenario: Scenario) -> Callable[[Network], None]:
         try:
             function(network)
         except Exception as error:
-            print(f"netemu: script {name} raised {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            _tell(f"script {name} raised {type(error).__name__}: {error}")
 
     return do
 
 
+def _tell(text: str) -> None:
+    print(f"netemu: {text}", file=sys.stderr, flush=True)
+
+
 def _step(scenario: Scenario, change: Change) -> Step:
-    asked = scenario.links[change.link]
+    what = f"{change.link}: {change_text(change)}"
+    initial = scenario.links[change.link].inward, scenario.links[change.link].outward
     rule = parse_rule(change.text, scenario.files.load) if change.action == "rule" else None
 
     def do(network: Network) -> None:
@@ -143,24 +147,13 @@ def _step(scenario: Scenario, change: Change) -> Step:
         if rule is not None:
             link.add_rule(rule)
         else:
-            wanted = _wanted(scenario, change, link, (asked.inward, asked.outward))
+            now = link.inward.impairments, link.outward.impairments
+            try:
+                wanted = after(change, now, initial, scenario.files)
+            except WordsError as error:  # only if somebody changed the link by hand
+                return _tell(f"{what}: {error}")
             for direction, impairments in zip(link.directions(), wanted, strict=True):
                 direction.change(impairments, network.now)
-        network.rewire()
+        return network.rewire()
 
-    return Step(change.time, f"{change.link}: {change_text(change)}", do)
-
-
-def _wanted(scenario: Scenario, change: Change, link: LiveLink, initial: Both) -> Both:
-    """What both directions are asked for from now on. Files that words name were read when the scenario was."""
-    now = link.inward.impairments, link.outward.impairments
-    if change.action in ("set", "add"):
-        return parse_ways(change.text.split(), now, adds=change.action == "add", read_file=scenario.files.read)
-    switched = {
-        "down": [replace(asked, down=True, flap=None) for asked in now],
-        "up": [replace(asked, down=False, flap=None) for asked in now],
-        "reset": list(initial),
-    }[change.action]
-    inward = now[0] if change.text == "out" else switched[0]
-    outward = now[1] if change.text == "in" else switched[1]
-    return inward, outward
+    return Step(change.time, what, do)

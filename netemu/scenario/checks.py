@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 
-from netemu.link.rules.actions import Steer
 from netemu.router.firewall import Firewall
 from netemu.router.graph import GraphError, GraphLink, Hop, check_loops, compute
 from netemu.router.nat_config import parse_nat
@@ -21,7 +20,7 @@ PORTS: dict[int, Network] = {4: IPv4Network("198.19.0.0/16"), 6: IPv6Network("20
 
 def check_topology(source: Source, scenario: Scenario) -> None:
     """Collect what is wrong with a scenario whose tables are each right."""
-    for check in (_links_of_nodes, _ports_of_routers, _addresses, _networks, _steered):
+    for check in (_links_of_nodes, _ports_of_routers, _addresses, _networks):
         for wrong in check(source, scenario):
             source.problems.append(str(wrong))
     source.check()
@@ -109,15 +108,6 @@ def _strangers(source: Source, scenario: Scenario, link: Link) -> Iterator[Wrong
                     ("link", link.name, "ends", number),
                     f"{address} and {theirs[0]} of {far.node!r} are not of one network; give them the same prefix",
                 )
-
-
-def _steered(source: Source, scenario: Scenario) -> Iterator[Wrong]:
-    for link in scenario.links.values():
-        for number, rule in enumerate(link.rules):
-            for action in rule.actions:
-                if isinstance(action, Steer) and action.link not in scenario.links:
-                    text = unknown(f"steer: there is no link {action.link!r}", action.link, list(scenario.links))
-                    yield source.wrong(("link", link.name, "rules", number), text)
 
 
 # -- routes -----------------------------------------------------------------------------------------------------------------

@@ -1,26 +1,23 @@
-"""The links of a file, and what happens to them: [link.NAME] and [[at]]."""
+"""The links of a file: [link.NAME]."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netemu.link import units
 from netemu.link.impairments import CLEAR, Impairments
 from netemu.link.profiles import ProfileError, find_profile
 from netemu.link.reader import WordsError
+from netemu.link.rules.actions import Steer
 from netemu.link.rules.nodes import RuleError
 from netemu.link.rules.parse import parse_rule
 from netemu.link.rules.rule import Rule
 from netemu.link.ways import parse_way, parse_ways
 from netemu.scenario.files import Files
-from netemu.scenario.model import Change, End, Link, Node, Router
+from netemu.scenario.model import End, Link, Node, Router
 from netemu.scenario.nodes import check_interface, check_name
 from netemu.scenario.section import Section, Source, unknown
 
 KEYS = ("ends", "profile", "both", "in", "out", "rules", "cost")
-ACTIONS = ("set", "add", "rule", "down", "up", "reset")
-"""What an [[at]] may do; exactly one of them."""
-DIRECTIONS = ("both", "in", "out")
 MAX_COST = 65535
 
 
@@ -28,18 +25,20 @@ def read_links(source: Source, document: Section, nodes: Mapping[str, Node], fil
     """All of them by name; what is wrong is collected."""
     links: dict[str, Link] = {}
     with source.collecting():
-        for name, data in document.tables("link").items():
+        tables = document.tables("link")
+        for name, data in tables.items():
             with source.collecting():
                 section = Section(source, ("link", name), data, keys=KEYS)
                 check_name(section, name)
-                links[name] = _link(section, name, nodes, files)
+                links[name] = _link(section, name, nodes, list(tables), files)
     return links
 
 
-def _link(section: Section, name: str, nodes: Mapping[str, Node], files: Files) -> Link:
+def _link(section: Section, name: str, nodes: Mapping[str, Node], names: list[str], files: Files) -> Link:
     first, second = _ends(section, nodes)
     inward, outward = _impairments(section, files)
-    rules = tuple(_rule(section, ("rules", number), text, files) for number, text in enumerate(section.texts("rules")))
+    texts = section.texts("rules")
+    rules = tuple(read_rule(section, ("rules", number), text, names, files) for number, text in enumerate(texts))
     cost_in, cost_out = _cost(section)
     return Link(name, first, second, inward, outward, rules, cost_in, cost_out)
 
@@ -91,11 +90,15 @@ def _parse(section: Section, key: str, way: str, text: str, base: Impairments, f
         raise section.wrong(key, str(error)) from None
 
 
-def _rule(section: Section, key: tuple[str | int, ...], text: str, files: Files) -> Rule:
+def read_rule(section: Section, key: tuple[str | int, ...], text: str, names: list[str], files: Files) -> Rule:
     try:
-        return parse_rule(text, files.promise)
+        rule = parse_rule(text, files.promise)
     except RuleError as error:
         raise section.wrong(key, str(error)) from None
+    for action in rule.actions:
+        if isinstance(action, Steer) and action.link not in names:
+            raise section.wrong(key, unknown(f"steer: there is no link {action.link!r}", action.link, names))
+    return rule
 
 
 def _cost(section: Section) -> tuple[int, int]:
@@ -105,64 +108,3 @@ def _cost(section: Section) -> tuple[int, int]:
         return cost, cost
     costs = Section(section.source, (*section.path, "cost"), section.value("cost"), keys=("in", "out"))
     return costs.integer("in", 1, 1, MAX_COST), costs.integer("out", 1, 1, MAX_COST)
-
-
-# -- what happens when --------------------------------------------------------------------------------------------------------
-
-
-def read_timeline(source: Source, document: Section, links: Mapping[str, Link], files: Files) -> tuple[Change, ...]:
-    """The [[at]] tables in the order of their times; what is wrong is collected."""
-    changes: list[Change] = []
-    tables = document.value("at") or []
-    if not isinstance(tables, list):
-        source.problems.append(str(document.wrong("at", "write [[at]], with two brackets, before each change")))
-        return ()
-    for number, data in enumerate(tables):
-        with source.collecting():
-            section = Section(source, ("at", number), data, keys=("time", "link", *ACTIONS))
-            changes.append(_change(section, links, files))
-    return tuple(sorted(changes, key=lambda change: change.time))
-
-
-def _change(section: Section, links: Mapping[str, Link], files: Files) -> Change:
-    time = _time(section)
-    link = section.text("link")
-    if link not in links:
-        raise section.wrong("link", unknown(f"there is no link {link!r}" if link else "which link?", link, list(links)))
-    actions = [action for action in ACTIONS if action in section]
-    if len(actions) != 1:
-        raise section.wrong(
-            actions[1] if actions else (), f"{len(actions)} changes in one [[at]]; give one of {', '.join(ACTIONS)}"
-        )
-    (action,) = actions
-    if action == "rule":
-        return Change(time, link, action, str(_rule(section, ("rule",), section.text("rule"), files)))
-    if action in ("set", "add"):
-        text = section.text(action)
-        try:
-            parse_ways(text.split(), _asked(links[link]), adds=action == "add", read_file=files.read)
-        except WordsError as error:
-            raise section.wrong(action, str(error)) from None
-        return Change(time, link, action, text)
-    return Change(time, link, action, _switched(section, action))
-
-
-def _time(section: Section) -> int:
-    try:
-        return units.time(section.text("time"))
-    except ValueError as error:
-        raise section.wrong("time", f"{section.text('time')!r}: {error}" if "time" in section else str(error)) from None
-
-
-def _asked(link: Link) -> tuple[Impairments, Impairments]:
-    return link.inward, link.outward
-
-
-def _switched(section: Section, action: str) -> str:
-    """The directions of ``down = true`` (both) or ``down = "in"``."""
-    value = section.value(action)
-    if value is True:
-        return "both"
-    if value in DIRECTIONS:
-        return str(value)
-    raise section.wrong(action, f"{value!r} will not do; give true, or one direction: 'in' or 'out'")

@@ -17,9 +17,9 @@
     mtu = 1500
 
     [router.r1]
-    routes = ["10.9.0.0/16 via r2"]     # besides those of the graph; 'default' is a prefix too
-    nat = { inside = ["lan"] }          # see netemu.router
-    firewall = ["…"]
+    routes = ["10.9.0.0/16 dev core"]   # over those of the graph: netemu.router.routes; a port is called as its link
+    nat = { inside = ["lan"] }          # netemu.router.nat_config
+    firewall = ["allow in lan", "policy deny"]  # netemu.router.firewall
 
     [link.lan]                          # 'in' is to the second end, 'out' to the first
     ends = ["client", "r1 10.0.1.1/24"] # NODE, and a router's addresses there (without, it gets some of 198.19.0.0/16)
@@ -49,13 +49,15 @@ from netemu.runtime.errors import RuntimeFailure
 from netemu.scenario.checks import check_topology, with_default_addresses
 from netemu.scenario.files import Files
 from netemu.scenario.lines import key_lines
-from netemu.scenario.links import read_links, read_timeline
+from netemu.scenario.links import read_links
 from netemu.scenario.model import Scenario
 from netemu.scenario.nodes import read_nodes
 from netemu.scenario.section import ScenarioError, Section, Source
+from netemu.scenario.timeline import read_timeline
 
 KEYS = ("title", "seed", "script", "host", "tun", "router", "link", "at")
 MAX_SEED = 2**64 - 1
+MAX_BYTES = 16 << 20
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -63,9 +65,11 @@ def read_scenario(path: str) -> Scenario:
     """The scenario in a file. RuntimeFailure when it cannot be read, ScenarioError when it is wrong."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RuntimeFailure(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise RuntimeFailure(f"{path}: more than {MAX_BYTES >> 20} MiB: that is no scenario")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -79,9 +83,11 @@ def parse_scenario(text: str, name: str = "scenario.toml", files: Files | None =
     text = text.replace("\r\n", "\n")
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        source = Source(name, data, key_lines(text))
+    except ValueError as error:  # also of a number that is too long for Python
         raise ScenarioError([_syntax(text, name, str(error))]) from None
-    source = Source(name, data, key_lines(text))
+    except RecursionError:
+        raise ScenarioError([f"{name}:1: no TOML that we can read: it nests too deep"]) from None
     return _read(source, files or Files(Path()))
 
 

@@ -69,7 +69,7 @@ class Section:
         self._data: dict[str, object] = data
         for key in data:
             if key not in keys:
-                raise self.wrong(key, unknown(f"no such key here{_place(path)}", key, keys))
+                raise self.wrong(key, unknown(f"no such key{_place(path)}", key, keys))
 
     def wrong(self, key: str | int | Path, text: str) -> Wrong:
         """To be raised: what is wrong with a key (or, with a path, an element below it) of this table."""
@@ -123,8 +123,13 @@ class Section:
 
 
 def _place(path: Path) -> str:
-    """' of a link' for ('link', 'wan')."""
-    return f" of [{path[0]}.…]" if len(path) > 1 and isinstance(path[1], str) else f" of [[{path[0]}]]" if path else ""
+    """' in [link.…]' for ('link', 'wan'), ' in [[at]]' for ('at', 0); nothing for the whole file and what is in a line."""
+    match path:
+        case (str(kind), str()):
+            return f" in [{kind}.…]"
+        case (str(kind), int()):
+            return f" in [[{kind}]]"
+    return ""
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:

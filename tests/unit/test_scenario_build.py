@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netemu.link.impairments import Impairments
 from netemu.link.words import words_of
 from netemu.reasons import RouterDrop
 from netemu.router.router import Router
@@ -190,6 +191,14 @@ def test_words_are_set_and_added_for_one_direction_or_both() -> None:
         ("loss 5%", "delay 10ms loss 2% rate 1mbit down"),
         ("delay 10ms", "delay 10ms"),
     ]
+
+
+def test_a_change_that_does_not_go_with_what_was_done_by_hand_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    network = two('[[at]]\ntime = "1s"\nlink = "wire"\nadd = "in flap 1s 1s"\n')
+    network.links["wire"].inward.change(Impairments(down=True), network.now)
+    network.turn(2 * SECOND)
+    assert words_of(network.links["wire"].inward.impairments) == "down"
+    assert capsys.readouterr().err.startswith("netemu: wire: add in flap 1s 1s: down: a link that is down cannot flap")
 
 
 def test_a_trace_begins_with_the_network_and_not_with_the_first_packet(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netemu.link.words import words_of
 from netemu.runtime.errors import RuntimeFailure
@@ -142,8 +145,8 @@ WRONG = [
     ("seed = 7", "seed = ", "s.toml:2: no TOML: Invalid value"),
     ("seed = 7", 'seed = "x', "s.toml:2: no TOML: Illegal character '\\n'"),
     ("seed = 7", "seed = 7\nseed = 8", "s.toml:3: no TOML: Cannot overwrite a value"),
-    ("seed = 7", "sede = 7", "s.toml:2: sede: no such key here; did you mean 'seed'?"),
-    ("seed = 7", "x = 7", "s.toml:2: x: no such key here; there are title, seed, script, host, tun, router, link, at"),
+    ("seed = 7", "sede = 7", "s.toml:2: sede: no such key; did you mean 'seed'?"),
+    ("seed = 7", "x = 7", "s.toml:2: x: no such key; there are title, seed, script, host, tun, router, link, at"),
     ("seed = 7", "seed = -1", f"s.toml:2: seed: -1 will not do; give a whole number from 0 to {2**64 - 1}"),
     ("seed = 7", "seed = 7.5", f"s.toml:2: seed: 7.5 will not do; give a whole number from 0 to {2**64 - 1}"),
     ("seed = 7", "seed = true", f"s.toml:2: seed: True will not do; give a whole number from 0 to {2**64 - 1}"),
@@ -154,7 +157,7 @@ WRONG = [
     ("more.py:prepare", "broken.py:f", "s.toml:3: script: broken.py:2: no Python: invalid syntax"),
     ("more.py:prepare", "bytes.csv:f", "s.toml:3: script: bytes.csv is no text; give a file of Python"),
     # hosts
-    ("[host.web]", "[hosts.web]", "s.toml:5: hosts: no such key here; did you mean 'host'?"),
+    ("[host.web]", "[hosts.web]", "s.toml:5: hosts: no such key; did you mean 'host'?"),
     ("[host.web]", '[host."we b"]', "s.toml:5: host.we b: 'we b' is no name; give up to 31 letters, digits or '_', '-', '.'"),
     ("[host.web]", "[host.client]", "s.toml:12: tun.client: there is another node called 'client'; change one of the two"),
     ('address = ["10.0.2.2/24"]\n', "", 's.toml:5: host.web.address: it needs one; give one such as address = ["10.0.1.2/24"]'),
@@ -177,7 +180,7 @@ WRONG = [
         '"10.0.2.2/24"', '"10.0.2.255/24"',
         "s.toml:6: host.web.address: 10.0.2.255/24 is the network's broadcast address; give another of its addresses",
     ),
-    ("app = [", "apps = [", "s.toml:7: host.web.apps: no such key here of [host.…]; did you mean 'app'?"),
+    ("app = [", "apps = [", "s.toml:7: host.web.apps: no such key in [host.…]; did you mean 'app'?"),
     ("web=http:80", "web=htp:80", "s.toml:7: host.web.app: web=htp:80: there is no kind 'htp'; did you mean 'http'? kinds: "),
     ("web=http:80", "web=http:0", "s.toml:7: host.web.app: web=http:0: '0' is not a port; give a number from 1 to 65535"),
     ("web=http:80", "web=http:7", "s.toml:7: host.web.app: port 7 is taken twice, by web and echo; change one"),
@@ -234,12 +237,12 @@ WRONG = [
     ('"loss 1%"', '"los 1%"', "s.toml:26: link.lan.both: 'los' is no word of a link; "),
     ('"delay 5ms"', '"delay 5mm"', "s.toml:27: link.lan.in: delay 5mm: 'mm' is no unit of time; give ns, us, ms, s, min or h"),
     ('"delay 5ms"', "5", "s.toml:27: link.lan.in: give a text, in quotes"),
-    ("down.csv loop", "lies.csv", "s.toml:31: link.core.out: trace lies.csv:3: rate '-1' is negative; give 0 or more"),
+    ("down.csv loop", "lies.csv", "s.toml:31: link.core.out: trace lies.csv:3: rate '-1': it is negative; give 0 or more"),
     ("down.csv loop", "no.csv", "s.toml:31: link.core.out: trace no.csv: cannot be read (No such file or directory)"),
     ("down.csv loop", "bytes.csv", "s.toml:31: link.core.out: trace bytes.csv: cannot be read (is no text)"),
     ("{ in = 1, out = 5 }", "0", "s.toml:32: link.core.cost: 0 will not do; give a whole number from 1 to 65535"),
     ("{ in = 1, out = 5 }", "{ in = 1, out = -5 }", "s.toml:32: link.core.cost.out: -5 will not do; give a whole number from 1"),
-    ("{ in = 1, out = 5 }", "{ up = 5 }", "s.toml:32: link.core.cost.up: no such key here of [link.…]; there are in, out"),
+    ("{ in = 1, out = 5 }", "{ up = 5 }", "s.toml:32: link.core.cost.up: no such key; there are in, out"),
     ('"out: tcp.flags.syn drop first 2"', '"out: tcp.flags.syn dorp"', "s.toml:36: link.wan.rules: rule, column "),
     ("call more.py:mangle", "call more.py:x", "s.toml:36: link.wan.rules: "),
     ("call more.py:mangle", "steer core2", "s.toml:36: link.wan.rules: steer: there is no link 'core2'; did you mean 'core'?"),
@@ -274,8 +277,13 @@ WRONG = [
     ('down = "in"', 'down = true\nset = "loss 1%"', "s.toml:41: at.down: 2 changes in one [[at]]; give one of set, add, rule, "),
     ('down = "in"', "down = false", "s.toml:41: at.down: False will not do; give true, or one direction: 'in' or 'out'"),
     ('down = "in"', 'down = "inn"', "s.toml:41: at.down: 'inn' will not do; give true, or one direction: 'in' or 'out'"),
-    ('down = "in"', 'donw = "in"', "s.toml:41: at.donw: no such key here of [[at]]; did you mean 'down'?"),
+    ('down = "in"', 'donw = "in"', "s.toml:41: at.donw: no such key in [[at]]; did you mean 'down'?"),
     ("out loss 5%", "out loss 500%", "s.toml:46: at.set: loss 500%: a share is between 0% and 100%"),
+    (
+        "out loss 5%", "out trace down.csv clear",
+        "s.toml:46: at.set: clear stands behind other words; put it first, they change what it says",
+    ),
+    ("in: icmp drop", "in: icmp steer here", "s.toml:51: at.rule: steer: there is no link 'here'; there are lan, core, wan"),
     ("in: icmp drop", "in: icmp drip", "s.toml:51: at.rule: rule, column "),
 ]  # fmt: skip
 
@@ -300,6 +308,14 @@ def test_all_mistakes_are_found_at_once_in_the_order_of_the_file(files: Files) -
         ["s.toml:14", "tun.client.mtu"],
     ]
     assert str(raised.value).endswith(" (1 more: see `netemu scenario check`)")
+
+
+def test_words_that_do_not_go_with_what_was_asked_before(files: Files) -> None:
+    later = GOOD.replace('rule = "in: icmp drop"', 'add = "in trace down.csv"')
+    with pytest.raises(ScenarioError) as raised:
+        parse(later, files)
+    assert raised.value.problems[0].startswith("s.toml:51: at.add: rate: the trace says how fast the link is")
+    parse(later.replace('set = "out loss 5%"', 'set = "loss 5%"'), files)  # which takes the rate away before
 
 
 def test_a_destination_without_a_route(files: Files) -> None:
@@ -339,6 +355,31 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"seed = 1\n\xff\xff\n")
     with pytest.raises(ScenarioError, match=r"bytes.toml:2: this is no UTF-8 text"):
         read_scenario(str(tmp_path / "bytes.toml"))
+
+
+def test_what_python_cannot_take(files: Files) -> None:
+    with pytest.raises(ScenarioError, match=r"s.toml:1: no TOML that we can read: it nests too deep"):
+        parse("x = " + "[" * 5000, files)
+    with pytest.raises(ScenarioError, match=r"s.toml:1: no TOML: "):
+        parse("seed = " + "1" * 5000, files)
+
+
+PIECES = st.sampled_from(
+    [*GOOD.split(), '"', "[", "]", "{", "}", "=", "\n", "-1", "0", "9" * 30, "é", "\0", "''", "[[at]]", "."]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, len(GOOD)), st.integers(0, 30), st.lists(PIECES, max_size=4))
+def test_whatever_is_done_to_a_file_it_is_a_scenario_or_lines(at: int, cut: int, pieces: list[str]) -> None:
+    text = GOOD[:at] + " ".join(pieces) + GOOD[at + cut :]
+    problems: tuple[str, ...] = ()
+    try:
+        parse_scenario(text, "s.toml", Files(Path("/nonexistent")))
+    except ScenarioError as error:
+        problems = error.problems
+    assert all(re.match(r"s\.toml:\d+: ", problem) for problem in problems)
+    assert all("\n" not in problem for problem in problems)
 
 
 def test_lines_may_end_as_in_windows(files: Files) -> None:
