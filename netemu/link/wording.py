@@ -109,7 +109,7 @@ def _queue(queue: QueueSpec) -> str:
 
 def _parameter(name: str, kind: Kind, value: Value) -> str:
     if kind is Kind.FLAG:
-        return name
+        return name if value else f"no{name}"
     if kind is Kind.CHANCE:
         return f"{name} {share_text(float(value))}"
     number = int(value)

@@ -240,10 +240,13 @@ def _queue(reader: Reader, asked: Impairments) -> Impairments:
         raise WordsError(f"queue {short(name)}: there is no such discipline; give one of {', '.join(DISCIPLINES)}")
     kinds = parameters_of(name)
     given: dict[str, Value] = {}
-    while parameter := reader.follows(*kinds, "limit"):
+    off = {f"no{name}": name for name, kind in kinds.items() if kind is Kind.FLAG and f"no{name}" not in kinds}
+    while parameter := reader.follows(*kinds, "limit", *off):
         where = f"queue {name} {parameter}"
         if parameter == "limit":
             parameter, value = reader.value(where, lambda word: _queue_limit(word, kinds), "100p or 64kb")
+        elif parameter in off:
+            parameter, value = off[parameter], False
         elif kinds[parameter] is Kind.FLAG:
             value = True
         else:

@@ -89,6 +89,7 @@ def i(**asked: object) -> Impairments:
         ("queue codel", i(queue=QueueSpec("codel"))),
         ("queue droptail limit 50p", i(queue=QueueSpec("droptail", (("limit", 50),)))),
         ("queue droptail limit 64kb", i(queue=QueueSpec("droptail", (("memory_limit", 65536),)))),
+        ("queue fq_codel noecn", i(queue=QueueSpec("fq_codel", (("ecn", False),)))),
         ("queue codel ecn target 10ms", i(queue=QueueSpec("codel", (("target", 10 * MS), ("ecn", True))))),
         ("limit 9 queue codel limit 7 down", i(limit=9, queue=QueueSpec("codel", (("limit", 7),)), down=True)),
         ("trace lte.trace", i(trace=parse_trace(FILES["lte.trace"], "lte.trace"))),
@@ -213,7 +214,7 @@ VALUES: dict[Kind, st.SearchStrategy[Value]] = {
     Kind.CHANCE: st.floats(1e-6, 1),
     Kind.PACKETS: st.integers(1, 100_000),
     Kind.NUMBER: st.integers(1, 100),
-    Kind.FLAG: st.just(True),
+    Kind.FLAG: st.booleans(),
 }
 
 
