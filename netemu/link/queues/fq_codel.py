@@ -19,6 +19,7 @@ LIMIT = 10240
 FLOWS = 1024
 QUANTUM = 1514
 DROP_BATCH = 64
+_REMEMBERED = 4096
 _SKIPPED = (ipv6.HOP_BY_HOP, ipv6.ROUTING, ipv6.DESTINATION)
 
 
@@ -57,6 +58,7 @@ class FqCodel(Queue):
         self._settings = Settings(target, interval, ecn, ce_threshold)
         self._secret = random.randbytes(16)
         self._buckets = flows
+        self._numbers: dict[bytes, int] = {}  # of keys that were seen lately: hashing costs more than looking up
         self._flows: dict[int, Flow] = {}
         self._new: deque[Flow] = deque()
         self._old: deque[Flow] = deque()
@@ -116,9 +118,13 @@ class FqCodel(Queue):
                 break
 
     def _flow_of(self, packet: Packet) -> Flow:
-        number = (
-            int.from_bytes(blake2s(flow_key(packet), key=self._secret, digest_size=8).digest(), "big") % self._buckets
-        )
+        key = flow_key(packet)
+        number = self._numbers.get(key)
+        if number is None:
+            if len(self._numbers) >= _REMEMBERED:
+                self._numbers.clear()
+            digest = blake2s(key, key=self._secret, digest_size=8).digest()
+            number = self._numbers[key] = int.from_bytes(digest, "big") % self._buckets
         flow = self._flows.get(number)
         if flow is None:
             flow = self._flows[number] = Flow(self, self._settings)
