@@ -12,7 +12,7 @@ RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo story test lint check bench soak format clean
+.PHONY: help setup run demo story test lint check bench soak fidelity format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ bench: $(DEV_STAMP) ## measure beside the kernel's own stack (root); ARGS="--rou
 
 soak: $(DEV_STAMP) ## the long run of the mutation fuzzer, in virtual time; ARGS="--packets 1000000"
 	@$(BIN)/python tests/property/soak.py $(ARGS)
+
+fidelity: $(DEV_STAMP) ## measure what links do against what is asked of them (virtual time, some minutes); the table anew
+	@$(BIN)/python tests/fidelity/fidelity.py $(ARGS)
 
 format: $(DEV_STAMP) ## put the code into its form
 	$(BIN)/ruff check --fix
