@@ -12,7 +12,33 @@ from netemu.cli.common import Json, print_json, print_table, printable
 if TYPE_CHECKING:
     from netemu.scenario.show import ScenarioRows
 
-group = typer.Typer(rich_markup_mode=None, help="Check and show the file of a network (scenario.toml).")
+HELP = """Check and show the file of a network (scenario.toml).
+
+    `sudo netemu up scenario.toml` makes it real; netemu.Simulation.load has it in virtual time.
+
+    \b
+    A laptop behind a router, and a server:
+      seed = 7
+      [tun.laptop]                      # a TUN device; whoever is behind it is real
+      address = ["10.0.1.2/24"]
+      namespace = "laptop"              # made if it is not there
+      [host.server]                     # an emulated host
+      address = ["10.0.2.2/24"]
+      app = ["web=http:80"]
+      [router.r1]                       # also: routes, nat, firewall
+      [link.lan]                        # in: to the second end
+      ends = ["laptop", "r1 10.0.1.1/24"]
+      profile = "wifi"
+      [link.wan]
+      ends = ["r1", "server"]
+      both = "delay 20ms"               # as `netemu link set` has it; also: in, out
+      rules = ["in: tcp.flags.syn drop first 1"]
+      [[at]]
+      time = "10s"
+      link = "wan"
+      add = "in loss 5%"                # also: set, rule, down, up, reset
+    """
+group = typer.Typer(rich_markup_mode=None, help=HELP)
 
 File = Annotated[str, typer.Argument(metavar="FILE.toml", help="The scenario.")]
 

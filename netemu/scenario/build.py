@@ -8,13 +8,11 @@ from typing import Any
 
 from netemu.link.reader import WordsError
 from netemu.link.rules.parse import parse_rule
-from netemu.router.nat_config import parse_nat
-from netemu.router.router import Router as LiveRouter
-from netemu.router.routes import Route, parse_route
 from netemu.runtime.network import Network
 from netemu.runtime.plan import HostPlan, LinkPlan, Plan, RouterPlan, Step, TunPlan
-from netemu.scenario.checks import own_networks, route_tables
-from netemu.scenario.model import DEFAULT_MTU, Change, Host, Link, Router, Scenario, Tun
+from netemu.scenario.checks import own_networks
+from netemu.scenario.model import Change, Host, Link, Router, Scenario, Tun
+from netemu.scenario.routers import make_router
 from netemu.scenario.show import change_text
 from netemu.scenario.timeline import after
 
@@ -65,40 +63,9 @@ def _link(scenario: Scenario, link: Link) -> LinkPlan:
 
 
 def _router(scenario: Scenario, router: Router) -> RouterPlan:
-    links = scenario.links_of(router.name)
-    tables, _ = route_tables(scenario)
-
-    def make(seed: int) -> LiveRouter:
-        live = LiveRouter(router.name, seed)
-        numbers = {link.name: _port(scenario, live, link) for link in links}
-        for prefix, hop in tables[router.name].items():
-            if hop is not None and live.routes.get(prefix) is None:
-                live.routes.add(Route(prefix, numbers[hop.link], origin="computed"))
-        for text in router.routes:
-            live.add_route(parse_route(text))
-        if router.nat is not None:
-            live.use_nat(parse_nat(router.nat))
-        if router.firewall:
-            live.use_firewall(router.firewall)
-        return live
-
-    return RouterPlan(router.name, len(links), make)
-
-
-def _port(scenario: Scenario, live: LiveRouter, link: Link) -> int:
-    """A port is called as its link; only who is at the link's other end is there to be reached."""
-    near, far = link.ends if link.first.node == live.name else link.ends[::-1]
-    addresses = [address.ip.packed for address in far.addresses]
-    return live.add_port(link.name, map(str, near.addresses), _mtu(scenario, far.node), addresses)
-
-
-def _mtu(scenario: Scenario, node: str) -> int:
-    """Between routers passes whatever any end can send; what a link shall not carry, its words say."""
-    far = scenario.nodes[node]
-    if not isinstance(far, Router):
-        return far.mtu
-    mtus = [node.mtu for node in scenario.nodes.values() if not isinstance(node, Router)]
-    return max(mtus, default=DEFAULT_MTU)
+    return RouterPlan(
+        router.name, len(scenario.links_of(router.name)), lambda seed: make_router(scenario, router, seed)
+    )
 
 
 # -- what happens when --------------------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ from netemu.scenario.lines import key_lines
 from netemu.scenario.links import read_links
 from netemu.scenario.model import Scenario
 from netemu.scenario.nodes import read_nodes
+from netemu.scenario.routers import make_router
 from netemu.scenario.section import ScenarioError, Section, Source
 from netemu.scenario.timeline import read_timeline
 
@@ -121,7 +122,15 @@ def _read(source: Source, files: Files) -> Scenario:
     scenario = Scenario(source.name, title, seed, nodes, links, timeline, script or None, files)
     check_topology(source, scenario)
     source.check()
-    return with_default_addresses(scenario)
+    scenario = with_default_addresses(scenario)
+    for router in scenario.routers():
+        with source.collecting():
+            try:
+                make_router(scenario, router, 0)
+            except ValueError as error:
+                raise source.wrong(("router", router.name), str(error)) from None
+    source.check()
+    return scenario
 
 
 def _script(document: Section, files: Files) -> str:

@@ -78,9 +78,6 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self._data
 
-    def keys(self) -> list[str]:
-        return list(self._data)
-
     def value(self, key: str) -> object:
         return self._data.get(key)
 
@@ -106,12 +103,6 @@ class Section:
         value = self._data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise self.wrong(key, f"{value!r} will not do; give a whole number from {low} to {high}{unit}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self._data.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "give true or false")
         return value
 
     def tables(self, key: str) -> dict[str, object]:

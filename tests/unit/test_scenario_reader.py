@@ -15,6 +15,7 @@ from netemu.runtime.errors import RuntimeFailure
 from netemu.scenario.files import Files
 from netemu.scenario.model import Change, Host, Router, Scenario, Tun
 from netemu.scenario.reader import parse_scenario, read_scenario
+from netemu.scenario.routers import make_router
 from netemu.scenario.section import ScenarioError
 
 GOOD = """title = "all there is"
@@ -116,7 +117,11 @@ def test_all_that_a_file_says(files: Files) -> None:
 def test_ports_of_routers_get_addresses_where_they_are_given_none(files: Files) -> None:
     core = parse(GOOD, files).links["core"]
     assert [[str(address) for address in end.addresses] for end in core.ends] == [["198.19.0.1/30"], ["198.19.0.2/30"]]
-    text = GOOD.replace('"10.0.2.2/24"', '"198.19.0.6/16", "2001:db8::2/64"').replace(" 10.0.2.1/24", "")
+    text = (
+        GOOD.replace('nat = { inside = ["lan"] }', "")
+        .replace('"10.0.2.2/24"', '"198.19.0.6/16", "2001:db8::2/64"')
+        .replace(" 10.0.2.1/24", "")
+    )
     core = parse(text, files).links["core"]  # all of 198.19.0.0/16 is taken, and somebody speaks IPv6
     assert [[str(address) for address in end.addresses] for end in core.ends] == [
         ["2001:2:0:f000::1/64"],
@@ -223,6 +228,7 @@ WRONG = [
         "give 'dev' and one of core, wan",
     ),
     ("10.0.1.0/24 dev core", "10.0.1.0/24 via 10.9.9.9", "s.toml:21: router.r2.routes: route '10.0.1.0/24 via 10.9.9.9': nobody"),
+    ('{ inside = ["lan"] }', '{ inside = ["lan", "core"] }', "s.toml:16: router.r1: nat: router r1 has no port with an IPv4"),
     # links
     (ENDS, 'ends = ["r1"]', 's.toml:30: link.core.ends: 1 of them; a link has two, such as ["laptop", "r1 10.0.1.1/24"]'),
     (ENDS, 'ends = ["r1", "r1"]', "s.toml:30: link.core.ends: both are 'r1'; a link joins two nodes"),
@@ -308,6 +314,19 @@ def test_all_mistakes_are_found_at_once_in_the_order_of_the_file(files: Files) -
         ["s.toml:14", "tun.client.mtu"],
     ]
     assert str(raised.value).endswith(" (1 more: see `netemu scenario check`)")
+
+
+def test_a_link_whose_name_means_something_else_to_a_firewall(files: Files) -> None:
+    with pytest.raises(ScenarioError, match=r"s.toml:16: router.r1: router r1: a port cannot be called 'self'"):
+        parse(GOOD.replace("core", "self"), files)
+
+
+def test_a_gateway_is_whoever_is_at_the_other_end(files: Files) -> None:
+    text = GOOD.replace("r2 10.0.2.1/24", "r2").replace("10.0.1.0/24 dev core", "10.7.0.0/16 via 10.0.2.2")
+    router = make_router(scenario := parse(text, files), scenario.routers()[1], 1)
+    route = router.routes.lookup(bytes([10, 7, 0, 1]))
+    assert route is not None
+    assert (router.ports[route.port].name, route.via) == ("wan", bytes([10, 0, 2, 2]))
 
 
 def test_words_that_do_not_go_with_what_was_asked_before(files: Files) -> None:

@@ -10,6 +10,7 @@ import pytest
 from test_scenario_reader import GOOD
 
 from netemu.cli import main
+from netemu.cli.scenario import HELP
 from netemu.scenario.files import Files
 from netemu.scenario.reader import parse_scenario, read_scenario
 from netemu.scenario.show import toml
@@ -118,6 +119,12 @@ TIME  LINK  CHANGE
     }
     assert rows["routes"][2] == {"router": "r1", "prefix": "10.0.2.0/24", "link": "core", "next": "r2"}
     assert rows["timeline"][2] == {"time": "60s", "link": "lan", "change": "rule in: icmp drop"}
+
+
+def test_the_example_of_the_help_is_right() -> None:
+    _, _, example = HELP.partition("and a server:\n")
+    scenario = parse_scenario(example)
+    assert [len(what) for what in (scenario.nodes, scenario.links, scenario.timeline)] == [3, 2, 1]
 
 
 def test_diagrams(good: str, capsys: pytest.CaptureFixture[str]) -> None:
