@@ -55,7 +55,7 @@ class Session:
 
     @property
     def is_established(self) -> bool:
-        """Of TCP: both have acknowledged without a SYN, and neither reset nor both finished (RFC 5382 section 2)."""
+        """Of TCP: both have acknowledged without a SYN, and neither reset nor both finished (RFC 5382 section 5)."""
         return self.acked == _BOTH and self.finished != _BOTH and not self.reset
 
     @property
