@@ -160,6 +160,17 @@ def test_fragments_are_judged_by_the_ports_of_the_whole_packet() -> None:
         assert [bench.give(piece) for piece in pieces[::-1]] == [Match.FRAGMENT, reason]
 
 
+def test_fragments_for_somebody_else_that_never_become_whole_are_not_told_of() -> None:
+    """Only the destination sends time exceeded (RFC 792)."""
+    bench = RouterBench(firewall=["policy allow"])
+    raw = udp(bytes(600), src=A, dst=B)
+    first, *_ = cut(raw[:6] + b"\0\0" + raw[8:10] + b"\0\0" + raw[12:], 400)
+    assert bench.quiet(first) is Match.FRAGMENT
+    bench.wait(31 * SECOND)
+    assert bench.packets() == []
+    assert bench.router.counters[Drop.FRAGMENT_TIMEOUT] == 1
+
+
 # -- rejections and the router itself ----------------------------------------------------------------------------------
 
 
@@ -201,6 +212,8 @@ def test_with_nat_rules_speak_of_inside_addresses() -> None:
 
 def test_the_router_itself_is_spared_but_for_rules_about_it() -> None:
     bench = RouterBench(firewall=["policy deny"])
+    assert bench.give(echo(src=A, dst=R_LAN)) is Match.ICMP_ECHO
+    bench = RouterBench(firewall=["deny proto icmp"])
     assert bench.give(echo(src=A, dst=R_LAN)) is Match.ICMP_ECHO
     bench = RouterBench(firewall=["reject in wan out self", "deny in lan out self proto icmp"])
     assert bench.quiet(echo(src=A, dst=R_LAN)) is RouterDrop.DENIED

@@ -67,6 +67,24 @@ def test_what_goes_out_keeps_it_open_and_what_comes_in_does_not() -> None:
         assert lives(bench, 150) == is_open
 
 
+def test_who_comes_in_by_himself_keeps_nothing_open_and_takes_nothing_away() -> None:
+    """With endpoint-independent filtering anybody may come in; the mapping is the inside host's all the same (REQ-6)."""
+    stranger = udp(src="198.51.100.99", dst=R_WAN, dport=40000)
+    for refreshed in (False, True):
+        bench = RouterBench(nat={"filtering": "endpoint-independent", "udp_timeout": "100s"})
+        bench.passes(udp(src=A, dst=FAR))
+        bench.wait(90 * SECOND)
+        bench.passes(stranger, WAN)
+        if refreshed:
+            bench.passes(udp(src=A, dst=FAR))
+        assert lives(bench, 11) == refreshed
+        if refreshed:
+            bench.wait(50 * SECOND)
+            bench.passes(udp(src=A, dst=FAR))
+            assert lives(bench, 90)
+            assert nat_rows(bench.router)[0].sessions == 1
+
+
 def test_the_timeouts_are_those_that_were_asked_for() -> None:
     bench = RouterBench(nat={"udp_timeout": "30s", "icmp_timeout": "1min30s", "tcp_transitory_timeout": "500ms"})
     for packet, seconds in ((udp(src=A, dst=FAR), 30.0), (echo(src=A, dst=FAR), 90), (segment(SYN, OUT), 0.5)):
@@ -130,6 +148,15 @@ def test_a_connection_that_ends_is_forgotten_soon(segments: list[tuple[int, int]
         bench.passes(segment(flags, way), way)
     assert state(bench) == ends_as
     assert lives(bench, seconds - 1)
+    assert not lives(bench, 1)
+
+
+def test_a_long_connection_that_ends_is_forgotten_as_soon() -> None:
+    bench = RouterBench(nat={})
+    connected(bench)
+    bench.wait(1000 * SECOND)
+    bench.passes(segment(RST, IN), IN)
+    assert lives(bench, 239)
     assert not lives(bench, 1)
 
 

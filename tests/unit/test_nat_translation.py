@@ -195,6 +195,12 @@ def test_when_all_ports_are_taken() -> None:
     assert 20000 <= asks(bench, sport=5004) <= 20003
 
 
+def test_a_range_across_the_well_known_ports_is_two() -> None:
+    """RFC 4787 REQ-3 b."""
+    bench = RouterBench(nat={"port_range": "1000-1030"})
+    assert {asks(bench, sport=sport) for sport in range(5000, 5007)} == set(range(1024, 1031))
+
+
 def test_parity_leaves_half_of_the_ports() -> None:
     bench = RouterBench(nat={"port_range": "20000-20003", "port_parity": True})
     assert {asks(bench, sport=sport) for sport in (5000, 5002)} == {20000, 20002}
