@@ -20,6 +20,11 @@ PAUSE_NS = 5_000
 """The device was silent for so long: it is not in the middle of a burst."""
 
 
+GRAIN_NS = 200_000
+"""What comes out of a link within so much of the last waits for what follows it. At 1 Gbit/s a packet is due every 12 us, and
+without this the loop would spend its time on turns: iperf3 saw 470 Mbit/s so, 880 with 100 us, 963 with 200 us."""
+
+
 class TunDevice:
     """A network's device: packets to the TUN."""
 
@@ -58,6 +63,9 @@ class Driver:
     def start(self) -> None:
         for attachment, tun in self._devices:
             self._selector.watch(tun.fileno(), self._reader(attachment, tun))
+        for link in self._network.links.values():
+            for direction in link.directions():
+                direction.grain = GRAIN_NS
         self._selector.at_deadline = self._at_deadline
         self.kick()
 
