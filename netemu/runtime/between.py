@@ -76,23 +76,27 @@ class Between:
 
     def receive(self, packets: Iterable[Packet], now: int) -> Iterator[Packet]:
         """What the host gets now, of ``packets`` from the device and of what came before."""
-        self._let_go(now)
+        if self._delayed:
+            self._let_go(now)
+        arriving = self._arriving
+        while arriving:
+            packet, self.note, _, _ = arriving.popleft()
+            yield packet
         for packet in packets:
             start = self._start(packet, 2)
-            if start:
-                self._pass(packet, start, True, now)
-            else:
-                self._arriving.append(Sent(packet, ""))
-            while self._arriving:
-                packet, self.note, _, _ = self._arriving.popleft()
+            if not start:
+                self.note = ""
                 yield packet
-        while self._arriving:
-            packet, self.note, _, _ = self._arriving.popleft()
-            yield packet
+                continue
+            self._pass(packet, start, True, now)
+            while arriving:
+                packet, self.note, _, _ = arriving.popleft()
+                yield packet
 
     def transmit(self, now: int) -> Packet | None:
         """As the host's, which it pulls from; ``host.sent_for`` and ``host.matched`` are about the packet that it gives."""
-        self._let_go(now)
+        if self._delayed:
+            self._let_go(now)
         host, leaving = self._host, self._leaving
         while not leaving:
             packet = host.transmit(now)
@@ -177,7 +181,10 @@ class Between:
     # -- what is whose ----------------------------------------------------------------------------------------------------
 
     def _start(self, packet: Packet, offset: int) -> int:
-        """Where the TCP header begins of a packet of one of our ports; 0 for all others. ``offset``: of the port in it."""
+        """Where the TCP header begins of a packet of one of our ports; 0 for all others, and for what makes no sense.
+
+        ``offset``: of the port in it.
+        """
         head = packet.head
         if len(head) < 40:
             return 0
@@ -191,7 +198,8 @@ class Between:
                 return 0
         if len(head) < start + 20 or head[start + offset] << 8 | head[start + offset + 1] not in self._ports:
             return 0
-        return start
+        size = (head[start + 12] >> 4) * 4
+        return start if size >= 20 and len(head) >= start + size else 0
 
 
 def _flow(packet: Packet, start: int, inbound: bool) -> bytes:

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netemu.apps.bend import Bend, Seg
+from netemu.apps.registry import AppSpec, make_app
+from netemu.apps.trouble.table import BASE, TROUBLES
 from netemu.runtime.between import MOST_BENT, Between
 from netemu.runtime.engine import Engine
+from netemu.runtime.serving import serve
 from netemu.stack.host import Host
 from netemu.tcp.config import NEVER
 from netemu.wire import ipv4, ipv6
@@ -59,6 +62,16 @@ class World:
 
     def syn(self, seq: int = 1000, **ports: int) -> Packet:
         return self.packet(Segment(seq, 0, SYN, 1000), **ports)
+
+
+def troubled(version: int) -> World:
+    world = World(version=version)
+    spec = AppSpec("trouble", "trouble", BASE + 1, {})
+    serve(world.engine, spec, make_app(spec, world.engine))
+    return world
+
+
+TROUBLED = {version: troubled(version) for version in (4, 6)}
 
 
 def test_packets_of_other_ports_are_not_touched() -> None:
@@ -165,6 +178,25 @@ def test_each_connection_has_a_bend_of_its_own() -> None:
     assert receive([world.packet(Segment(1, 1, ACK, 1000), sport=40009)]) == 1, "whose SYN nobody saw goes straight"
     receive(world.syn(sport=port) for port in range(10000, 10000 + MOST_BENT))
     assert receive([world.packet(Segment(1001, 1, ACK, 1000))]) == 1, "it was silent longest, and is forgotten"
+
+
+@given(
+    st.sampled_from([4, 6]),
+    st.sampled_from([trouble.number for trouble in TROUBLES if trouble.rules or trouble.bend]),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=6),
+    st.integers(0, 100),
+)
+def test_no_packet_is_too_odd(version: int, number: int, changes: list[tuple[int, int]], length: int) -> None:
+    """Whatever of a packet is wrong: it goes on, or is dropped."""
+    world = TROUBLED[version]
+    for segment in (Segment(1000, 0, SYN, 1000), Segment(1001, 1, ACK, 1000, (bytes(20),), 20)):
+        data = bytearray(bytes(world.packet(segment, dport=BASE + number)))
+        for index, value in changes:
+            data[index % len(data)] = value
+        world.engine.turn(0, [Packet(bytes(data[:length]) if length < 100 else bytes(data))])
+    world.device.written.clear()
+    world.seen.clear()
+    assert not world.host.faults
 
 
 @given(

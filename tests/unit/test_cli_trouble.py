@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
+from instance_fake import STATUS
 
 from netemu.apps.trouble.table import BY_NAME, TROUBLES
 from netemu.cli import main
+from netemu.cli.ls import ports
+from netemu.cli.up import suggestions
+from netemu.runtime.messages import AppRow
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +47,14 @@ def test_one_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rule:          in: tcp.dstport == 10001 and tcp.flags.syn drop\n" in capsys.readouterr().out
     assert main(["trouble", "stall", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["port"] == 10017
+
+
+def test_an_instance_says_which_ports_they_are() -> None:
+    app = AppRow("trouble", "trouble", 20001, ["tcp"], 43)
+    assert ports(app) == "20001-20043"
+    assert ports(STATUS.apps[0]) == "80"
+    said = dict(suggestions(msgspec.structs.replace(STATUS, apps=[app])))
+    assert said["netemu trouble --list"] == "ports 20001 to 20043 of 198.18.0.2"
 
 
 @pytest.mark.parametrize(
