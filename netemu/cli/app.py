@@ -13,6 +13,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "wire": {},
     "ls": {},
     "link": {},
+    "rule": {"ignore_unknown_options": True},
     "ss": {},
     "why": {},
     "capture": {},

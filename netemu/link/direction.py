@@ -22,7 +22,7 @@ from netemu.link.flight import DelayLine, Flying
 from netemu.link.impairments import CLEAR, Impairments, QueueSpec
 from netemu.link.pacing import RateSchedule
 from netemu.link.queues.registry import make_queue
-from netemu.link.rules.outcomes import Answered, Delivered, Dropped, Goes, Outcome
+from netemu.link.rules.outcomes import Answered, Delivered, Dropped, Goes, Outcome, Steered
 from netemu.link.rules.table import RuleTable
 from netemu.link.stats import LATE, DirectionStats
 from netemu.link.traces import Schedule
@@ -49,8 +49,8 @@ class Direction:
         """A packet that goes back to who sent this one, at once."""
         self.on_pass: Answer | None = None
         """A packet that goes to the far end at once, past the impairments."""
-        self.on_steer: Callable[[Packet, int, str], None] | None = None
-        """A packet that is to travel the link of that name instead, in the same direction."""
+        self.on_steer: Callable[[Packet, int, str], bool] | None = None
+        """A packet that is to travel the link of that name instead, in the same direction. False: it cannot."""
         self.watch: Watch | None = None
         """(packet, now, "entered" | "left" | "dropped" | "answered", comment)"""
         self.address: dict[int, bytes] = {}
@@ -177,15 +177,14 @@ class Direction:
             self._drop(packet, now, LinkDrop.RULE, comment)
         elif isinstance(outcome, Answered):
             self._answer(packet, now, comment)
+        elif isinstance(outcome, Steered) and (self.on_steer is None or not self.on_steer(packet, now, outcome.link)):
+            self._drop(packet, now, LinkDrop.RULE, f"{comment}: there is no way to it")
         else:
             self.stats.passed += 1
             if self.watch is not None:
                 self.watch(packet, now, "left", comment)
-            if isinstance(outcome, Delivered):
-                if self.on_pass is not None:
-                    self.on_pass(packet, now)
-            elif self.on_steer is not None:
-                self.on_steer(packet, now, outcome.link)
+            if isinstance(outcome, Delivered) and self.on_pass is not None:
+                self.on_pass(packet, now)
 
     def _meet(self, packet: Packet, slices: int, now: int, note: str = "") -> None:
         """Loss, duplication and corruption: cut a super-packet where slices have fates of their own."""

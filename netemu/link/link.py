@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netemu.link.direction import Direction
 from netemu.link.impairments import CLEAR, Impairments
+from netemu.link.rules.row import RuleRow
 from netemu.link.rules.rule import Rule
 from netemu.link.stats import DirectionRow, Percentiles
 from netemu.link.wording import words_of
@@ -33,10 +34,28 @@ class Link:
             raise ValueError(f"{which!r} is no direction of a link; give in, out or both")
         return [d for way, d in zip(WAYS, (self.inward, self.outward), strict=True) if which in (way, "both")]
 
-    def add_rule(self, rule: Rule) -> None:
-        """It stands last in the tables of its directions."""
+    def add_rule(self, rule: Rule, before: int | None = None) -> int:
+        """In the directions that it is for, by one number; last, or before that of another. ValueError: there is no such rule."""
+        tables = [direction.rules for direction in self.directions()]
+        if before is not None and not any(before in table for table in tables):
+            raise ValueError(f"there is no rule {before} on link {self.name}; `netemu rule show` lists them")
+        number = max(table.last for table in tables) + 1
         for direction in self.directions(rule.direction):
-            direction.rules.add(rule)
+            direction.rules.add(rule, before if before is not None and before in direction.rules else None, number)
+        return number
+
+    def delete_rule(self, number: int) -> None:
+        """From both directions. ValueError: there is none of that number."""
+        tables = [direction.rules for direction in self.directions() if number in direction.rules]
+        if not tables:
+            raise ValueError(f"there is no rule {number} on link {self.name}; `netemu rule show` lists them")
+        for table in tables:
+            table.delete(number)
+
+    def rule_rows(self, now: int) -> list[RuleRow]:
+        """What `netemu rule show` says of it: inward, outward."""
+        ways = zip(WAYS, self.directions(), strict=True)
+        return [row for way, direction in ways for row in direction.rules.show(now, self.name, way)]
 
     def rows(self) -> list[DirectionRow]:
         """What `netemu link show` says of it: inward, outward."""

@@ -18,7 +18,17 @@ from msgspec.structs import asdict
 
 from netemu.apps.base import UsageError
 from netemu.runtime.errors import RuntimeFailure
-from netemu.runtime.messages import Counters, DirectionRow, LinkChange, Question, SocketRow, Status, Verdict
+from netemu.runtime.messages import (
+    Counters,
+    DirectionRow,
+    LinkChange,
+    Question,
+    RuleChange,
+    RuleRow,
+    SocketRow,
+    Status,
+    Verdict,
+)
 
 TIMEOUT = 5.0
 """Seconds in which an instance has to answer."""
@@ -57,6 +67,14 @@ class Client:
     def change_link(self, change: LinkChange) -> list[DirectionRow]:
         """The rows of that link afterwards. UsageError for what makes no sense."""
         return self._ask("POST", "/links", list[DirectionRow], msgspec.json.encode(change))
+
+    def rules(self) -> list[RuleRow]:
+        """A row for each rule of each direction of each link."""
+        return self._ask("GET", "/rules", list[RuleRow])
+
+    def change_rules(self, change: RuleChange) -> list[RuleRow]:
+        """The rules of that link afterwards. UsageError for what makes no sense."""
+        return self._ask("POST", "/rules", list[RuleRow], msgspec.json.encode(change))
 
     def stop(self) -> None:
         """Ask the instance to end; returns before it has."""

@@ -5,6 +5,8 @@
     POST /why?length=&sent=0|1         the same for the packet in the body, from its IP header on
     GET /links                         a row for each direction of each link
     POST /links                        a LinkChange; its answer is the rows of that link
+    GET /rules                         a row for each rule of each direction of each link
+    POST /rules                        a RuleChange; its answer is the rules of that link
     GET /capture?filter=&count=&snaplen=     a pcapng stream; its X-Capture header is its number
     DELETE /capture/NUMBER             end that stream in good order
     POST /stop                         end the instance in good order
@@ -28,7 +30,7 @@ from aiohttp import web
 from netemu.capture.filter import FilterError, compile_filter
 from netemu.capture.pcapng import SNAPLEN
 from netemu.runtime.capturestream import CaptureStream
-from netemu.runtime.messages import InstanceView, LinkChange, Question
+from netemu.runtime.messages import InstanceView, LinkChange, Question, RuleChange
 
 LARGEST_REQUEST = 16 << 20
 """Bytes of a request body: a trace's file may be long."""
@@ -60,6 +62,8 @@ class ControlServer:
         app.router.add_post("/why", self._why_packet)
         app.router.add_get("/links", self._links)
         app.router.add_post("/links", self._change_link)
+        app.router.add_get("/rules", self._rules)
+        app.router.add_post("/rules", self._change_rules)
         app.router.add_get("/capture", self._capture)
         app.router.add_delete("/capture/{number:\\d+}", self._end_capture)
         app.router.add_post("/stop", self._stop)
@@ -113,6 +117,17 @@ class ControlServer:
     async def _change_link(self, request: web.Request) -> web.Response:
         try:
             return json_response(self._instance.change_link(msgspec.json.decode(await request.read(), type=LinkChange)))
+        except ValueError as problem:
+            raise bad_request(str(problem)) from None
+
+    async def _rules(self, request: web.Request) -> web.Response:
+        return json_response(self._instance.rules())
+
+    async def _change_rules(self, request: web.Request) -> web.Response:
+        try:
+            return json_response(
+                self._instance.change_rules(msgspec.json.decode(await request.read(), type=RuleChange))
+            )
         except ValueError as problem:
             raise bad_request(str(problem)) from None
 

@@ -31,6 +31,8 @@ from netemu.runtime.messages import (
     HostRow,
     LinkChange,
     Question,
+    RuleChange,
+    RuleRow,
     SocketRow,
     Status,
     TunRow,
@@ -268,6 +270,18 @@ class Instance:
         self._driver.kick()
         name = self._links.find(change.link).name
         return [row for row in self.links() if row.link == name]
+
+    def rules(self) -> list[RuleRow]:
+        return self._links.rules()
+
+    def change_rules(self, change: RuleChange) -> list[RuleRow]:
+        if change.rule:
+            self._links.add_rule(change.link, change.rule, change.before)
+        else:
+            self._links.delete_rules(change.link, change.numbers)
+        self._driver.kick()
+        name = self._links.find(change.link).name
+        return [row for row in self.rules() if row.link == name]
 
     def add_tap(self, tap: Tap) -> None:
         self._observer.add(tap)

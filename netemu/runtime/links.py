@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from netemu.link.link import Link
+from netemu.link.rules.actions import Steer
+from netemu.link.rules.function import Function
+from netemu.link.rules.parse import parse_rule
+from netemu.link.rules.row import RuleRow
+from netemu.link.rules.rule import Rule
 from netemu.link.stats import DirectionRow
 from netemu.link.ways import parse_ways
 from netemu.runtime.network import Network
@@ -49,3 +54,35 @@ class Links:
                 if impairments != direction.impairments:
                     direction.change(impairments, now)
         self._network.rewire()
+
+    # -- rules ------------------------------------------------------------------------------------------------------------
+
+    def rules(self) -> list[RuleRow]:
+        """A row for each rule of each direction of each link."""
+        now = self._clock()
+        return [row for link in self._network.links.values() for row in link.rule_rows(now)]
+
+    def add_rule(self, name: str | None, rule: str | Rule, before: int | None = None) -> int:
+        """Its number. A text cannot call Python: whoever may use the control API could run any code as us."""
+        link, rule = self.find(name), parse_rule(rule, _refuse) if isinstance(rule, str) else rule
+        for action in rule.actions:
+            if isinstance(action, Steer) and (action.link == link.name or action.link not in self._network.links):
+                others = ", ".join(other for other in self._network.links if other != link.name)
+                raise ValueError(f"{action}: give another link of the network: {others or 'there is none'}")
+        number = link.add_rule(rule, before)
+        self._network.rewire()
+        return number
+
+    def delete_rules(self, name: str | None, numbers: Sequence[int]) -> None:
+        """All of them, or none where one is wrong. No numbers: all there are."""
+        link = self.find(name)
+        known = {row.number for row in link.rule_rows(self._clock())}
+        for number in (each for each in numbers if each not in known):
+            raise ValueError(f"there is no rule {number} on link {link.name}; `netemu rule show` lists them")
+        for number in dict.fromkeys(numbers) if numbers else known:
+            link.delete_rule(number)
+        self._network.rewire()
+
+
+def _refuse(name: str) -> Function:
+    raise ValueError(f"call {name}: only a scenario file and the API of Python can have functions called")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from netemu.link.rules.row import RuleRow
 from netemu.link.stats import DirectionRow
 from netemu.stack.row import Info, SocketRow
 from netemu.stack.verdict import Answer, Candidate, Verdict
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # `netemu ss` must not wait for the stack to be imported
 
 __all__ = [
     "Answer", "AppRow", "Candidate", "Counters", "DirectionRow", "HostRow", "Info", "InstanceView", "LinkChange", "Question",
-    "SocketRow", "Status", "TunRow", "Verdict",
+    "RuleChange", "RuleRow", "SocketRow", "Status", "TunRow", "Verdict",
 ]  # fmt: skip
 
 
@@ -111,6 +112,19 @@ class LinkChange(msgspec.Struct, frozen=True):
     """The texts of files that words name."""
 
 
+class RuleChange(msgspec.Struct, frozen=True):
+    """What `netemu rule add|del` asks for."""
+
+    rule: str = ""
+    """The text of one that is added; '' for deletion."""
+    before: int | None = None
+    """The number of the rule that it comes before; None: last."""
+    numbers: list[int] = []
+    """Of those that are deleted; none: all."""
+    link: str | None = None
+    """None: the only one there is."""
+
+
 class InstanceView(Protocol):
     """What the control API needs of a running instance; all of it answers at once."""
 
@@ -132,6 +146,11 @@ class InstanceView(Protocol):
 
     def change_link(self, change: LinkChange) -> list[DirectionRow]:
         """The link's rows after it; ValueError for what makes no sense."""
+
+    def rules(self) -> list[RuleRow]: ...
+
+    def change_rules(self, change: RuleChange) -> list[RuleRow]:
+        """The link's rules after it; ValueError for what makes no sense."""
 
     def add_tap(self, tap: Tap) -> None: ...
 

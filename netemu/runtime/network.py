@@ -120,6 +120,7 @@ class Lane(Item):
         near.lane = self
         direction.on_answer = lambda packet, _: near.node.hold(packet)
         direction.on_pass = lambda packet, _: far.node.hold(packet)
+        direction.on_steer = self._steer
 
     def send(self, packet: Packet) -> bool:
         direction = self.direction
@@ -133,6 +134,22 @@ class Lane(Item):
         direction.send(packet, self.network.now)
         self.sending = None
         self.reschedule()
+        return True
+
+    def _steer(self, packet: Packet, now: int, link: str) -> bool:
+        """Have a packet travel another link: from the same node, or else in the same direction. False: there is none.
+
+        Nor may it go round in a circle, back to a link that is steering it.
+        """
+        inward = self.direction is self.link.inward
+        others = [lane for lane in self.network.lanes if lane.link.name == link]
+        others.sort(
+            key=lambda lane: (lane.near.node is not self.near.node, (lane.direction is lane.link.inward) != inward)
+        )
+        if not others or others[0].sending is not None:
+            return False
+        if not others[0].send(packet):
+            others[0].far.node.hold(packet)
         return True
 
     @property

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from netemu.apps.registry import make_app, parse_app
 from netemu.link.impairments import CLEAR
 from netemu.link.link import Link
+from netemu.link.rules.function import Function
+from netemu.link.rules.parse import parse_rule
+from netemu.link.rules.row import RuleRow
 from netemu.link.stats import DirectionStats
 from netemu.link.ways import Both, parse_way, parse_ways
 from netemu.runtime.links import Links
@@ -101,10 +104,32 @@ class SimLink:
         """'in', 'out' or 'both' do nothing any more, and count from 0."""
         self._change("reset", which)
 
+    def add_rule(self, text: str, function: Function | None = None, *, before: int | None = None) -> int:
+        """As `netemu rule add`: '[in|out|both:] EXPRESSION ACTION [LIMITS]'; its number. RuleError.
+
+        ``function``: what an action 'call NAME' calls, with each packet as scapy has it (netemu.link.rules.function).
+        """
+        rule = parse_rule(text, None if function is None else lambda name: function)
+        number = self._links().add_rule(self.name, rule, before)
+        self._simulation.runner.rewire()
+        return number
+
+    def delete_rule(self, number: int) -> None:
+        """As `netemu rule del`. ValueError."""
+        self._links().delete_rules(self.name, [number])
+        self._simulation.runner.rewire()
+
+    def rules(self) -> list[RuleRow]:
+        """What rules did so far, a row for each direction that a rule is for."""
+        return self.link.rule_rows(self._simulation.now)
+
+    def _links(self) -> Links:
+        network = self._simulation.runner.network
+        return Links(network, lambda: network.now)
+
     def _change(self, action: str, words: str) -> None:
-        runner = self._simulation.runner
-        Links(runner.network, lambda: runner.network.now).change(self.name, action, words.split(), Texts())
-        runner.rewire()
+        self._links().change(self.name, action, words.split(), Texts())
+        self._simulation.runner.rewire()
 
     def stats(self, which: str) -> DirectionStats:
         """What one direction, 'in' or 'out', has done so far."""

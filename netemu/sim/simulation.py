@@ -19,6 +19,7 @@ follows from the seed, and from nothing else: the same seed has the same ``diges
 
 from __future__ import annotations
 
+import os
 import socket as real
 from collections.abc import Callable
 from hashlib import blake2b
@@ -29,6 +30,7 @@ from random import Random
 from typing import Any
 
 from netemu.link.link import Link
+from netemu.runtime.assemble import Assembly
 from netemu.runtime.network import Call, End, HostNode, Network
 from netemu.runtime.observer import Observer, Tap
 from netemu.sim.capture import Capture
@@ -47,17 +49,34 @@ EPOCH_NS = 1_700_000_000 * 1_000_000_000
 class Simulation:
     """See the module. Times are texts such as '1.5s', or ints of ns."""
 
-    def __init__(self, seed: int = 0, *, patience: str | int = "24h") -> None:
-        """``patience``: what a call without a timeout, or ``run``, may take of virtual time where things never end to happen."""
+    def __init__(self, seed: int = 0, *, patience: str | int = "24h", network: Network | None = None) -> None:
+        """``patience``: what a call without a timeout, or ``run``, may take of virtual time where things never end to happen.
+
+        ``network``: one that is there already; ``load`` makes it.
+        """
         self.seed = seed
-        self.network = Network(EPOCH_NS)
+        self.network = Network(EPOCH_NS) if network is None else network
         self.runner = Runner(self.network, span(patience))
-        self.hosts: dict[str, SimHost] = {}
-        self.links: dict[str, SimLink] = {}
+        self.hosts = {name: SimHost(self, node) for name, node in self.network.hosts.items()}
+        self.links = {name: SimLink(self, link) for name, link in self.network.links.items()}
         self._observer = Observer(self.network)
         self._digest = blake2b(digest_size=16)
         self._captures: list[Capture] = []
         self._observer.add(self._digested)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, seed: int = 0, patience: str | int = "24h") -> Simulation:
+        """The network of a scenario's file (netemu.scenario.reader), with its timeline.
+
+        A host of the same name and addresses stands for whoever is behind a TUN. ``seed`` is taken where the file has none.
+        ScenarioError where the file is wrong, RuntimeFailure where it cannot be read.
+        """
+        from netemu.scenario.build import plan_of  # most simulations have no file
+        from netemu.scenario.reader import read_scenario
+
+        plan = plan_of(read_scenario(os.fspath(path)), seed=seed, real=False)
+        network = Assembly(plan, {}, epoch_ns=EPOCH_NS).network
+        return cls(plan.seed, patience=patience, network=network)
 
     def __enter__(self) -> Simulation:
         return self

@@ -101,12 +101,12 @@ class Client:
 class World:
     """Two hosts, 1 ms apart."""
 
-    def __init__(self, version: int = 4, offload: bool = True, seed: int = 7) -> None:
+    def __init__(self, version: int = 4, offload: bool = True, seed: int = 7, mtu: int = 1500) -> None:
         self.version = version
         self.sim = Simulation(seed)
         own, theirs = ADDRESSES[version]
-        self.client = self.sim.host(own, offload=offload)
-        self.server = self.sim.host(theirs, offload=offload)
+        self.client = self.sim.host(own, offload=offload, mtu=mtu)
+        self.server = self.sim.host(theirs, offload=offload, mtu=mtu)
         self.sim.link(self.client, self.server, delay="1ms")
         self.seen: list[tuple[bool, bytes, str]] = []
         """What a capture at the server shows: (inbound?, packet, decision)."""

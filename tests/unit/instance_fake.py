@@ -15,7 +15,18 @@ from msgspec.structs import astuple
 from netemu.link.link import Link
 from netemu.runtime.control import ControlServer
 from netemu.runtime.links import Links
-from netemu.runtime.messages import AppRow, Counters, DirectionRow, LinkChange, Question, SocketRow, Status, Verdict
+from netemu.runtime.messages import (
+    AppRow,
+    Counters,
+    DirectionRow,
+    LinkChange,
+    Question,
+    RuleChange,
+    RuleRow,
+    SocketRow,
+    Status,
+    Verdict,
+)
 from netemu.runtime.network import Network
 from netemu.runtime.observer import Tap
 from netemu.stack import constants as so
@@ -31,6 +42,7 @@ STATUS = Status(
     pid=os.getpid(),
     version="0.1.0",
     tun="netemu0",
+    links=["link"],
     mtu=1500,
     offload=True,
     user="alice",
@@ -101,6 +113,16 @@ class FakeInstance:
     def change_link(self, change: LinkChange) -> list[DirectionRow]:
         self._links.change(change.link, change.action, change.words, change.files)
         return self.links()
+
+    def rules(self) -> list[RuleRow]:
+        return self._links.rules()
+
+    def change_rules(self, change: RuleChange) -> list[RuleRow]:
+        if change.rule:
+            self._links.add_rule(change.link, change.rule, change.before)
+        else:
+            self._links.delete_rules(change.link, change.numbers)
+        return self.rules()
 
     def add_tap(self, tap: Tap) -> None:
         self.taps.append(tap)

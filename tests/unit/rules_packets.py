@@ -81,7 +81,7 @@ REFERENCE: dict[str, Callable[[Any], list[Any]]] = {
     "ip.id": _of(IP, "id"),
     "ip.flags.df": lambda p: [int("DF" in str(p[IP].flags))] if IP in p else [],
     "ip.flags.mf": lambda p: [int("MF" in str(p[IP].flags))] if IP in p else [],
-    "ip.frag_offset": lambda p: [p[IP].frag * 8] if IP in p else [],
+    "ip.frag_offset": _of(IP, "frag"),
     "ip.ttl": _of(IP, "ttl"),
     "ip.proto": _of(IP, "proto"),
     "ip.src": _of(IP, "src"),

@@ -55,10 +55,18 @@ def test_answers_go_back_and_resets_to_the_far_end() -> None:
 def test_a_packet_is_steered_to_another_link() -> None:
     link, _ = ruled("delay 5ms", "udp steer backup")
     steered: list[tuple[int, str]] = []
-    link.on_steer = lambda packet, now, name: steered.append((number_of(packet), name))
+
+    def steer(packet: Packet, now: int, name: str) -> bool:
+        steered.append((number_of(packet), name))
+        return len(steered) == 1
+
+    link.on_steer = steer
     link.send(udp(3), 0)
     assert steered == [(3, "backup")]
     assert drain(link) == []
+    assert link.stats.passed == 1
+    link.send(udp(4), 0)  # which has no way to it
+    assert link.stats.dropped == {LinkDrop.RULE: 1}
 
 
 def test_a_super_packet_is_looked_at_by_slices_only_where_a_rule_may_act() -> None:

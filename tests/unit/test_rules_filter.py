@@ -71,7 +71,7 @@ UDP4 = {"dns", "empty udp", "first fragment"}
         ("tcp.options.timestamp.tsval", {"syn", "syn-ack", "data6"}),
         ("not ip and not ipv6", set()),
         ("flow.pure_ack", {"ack"}),
-        ("ip.flags.mf or ip.frag_offset == 72", {"first fragment", "later fragment"}),
+        ("ip.flags.mf or ip.frag_offset == 9", {"first fragment", "later fragment"}),
         ("icmp.type == 8 or tcp and ipv6", {"ping", "data6"}),
         ("(icmp or tcp) and ipv6", {"data6"}),
         ("not tcp and not udp and ip", {"ping", "later fragment", "other"}),

@@ -13,7 +13,7 @@ from stack_bench import tcp, udp
 
 from netemu.link.rules.outcomes import Answered, Dropped, Goes
 from netemu.link.rules.parse import parse_rule
-from netemu.link.rules.rule import RuleRow
+from netemu.link.rules.row import RuleRow
 from netemu.link.rules.table import RuleTable
 from netemu.wire.packet import Packet
 from netemu.wire.slices import split
@@ -65,8 +65,9 @@ def test_rows() -> None:
     rules = table("in: tcp.dstport == 80 set ip.ttl=1, delay 1ms first 2", "udp set tcp.urgent_pointer=1")
     for name in ("syn", "syn-ack", "get", "dns", "ack"):
         rules.apply(packet(name), 0)
-    assert rules.show(0) == [
+    assert rules.show(0, "wan", "in") == [
         RuleRow(
+            "wan",
             1,
             "in",
             "tcp.dstport == 80",
@@ -77,7 +78,7 @@ def test_rows() -> None:
             2,
             True,
         ),
-        RuleRow(2, "both", "udp", "set tcp.urgent_pointer=1", "", 1, len(RAW["dns"]), 0, False),
+        RuleRow("wan", 2, "in", "udp", "set tcp.urgent_pointer=1", "", 1, len(RAW["dns"]), 0, False),
     ]
 
 

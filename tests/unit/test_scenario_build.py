@@ -20,9 +20,11 @@ from netemu.scenario.build import plan_of
 from netemu.scenario.files import Files
 from netemu.scenario.model import Scenario
 from netemu.scenario.reader import parse_scenario, read_scenario
+from netemu.sim.simulation import Simulation
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
 from netemu.tcp.connection import READABLE, WRITABLE
+from netemu.wire.packet import Packet
 
 EXAMPLES = Path(__file__).parents[2] / "scripts" / "scenarios"
 SECOND = 10**9
@@ -260,3 +262,47 @@ def test_ports_of_routers_carry_what_the_ends_can_send() -> None:
         mtus |= {(name, port.name): port.mtu for port in router.ports}
     assert mtus["r1", "access"] == 1500
     assert mtus["r3", "farm"] == mtus["r1", "north"] == mtus["r2", "east"] == 9000
+
+
+# -- the same network elsewhere -------------------------------------------------------------------------------------------------
+
+
+class Sink:
+    """A device that takes all."""
+
+    def write(self, packet: Packet) -> bool:
+        return True
+
+
+def test_links_decide_the_same_on_devices_and_in_virtual_time() -> None:
+    text = TWO.replace("delay 10ms", "loss 10% duplicate 5% corrupt 3%")
+    fates = []
+    for real in (True, False):
+        plan = plan_of(parse_scenario(text), seed=99, real=real)
+        direction = Assembly(plan, {"a": Sink()} if real else {}).network.links["wire"].inward
+        told: list[tuple[str, str]] = []
+        direction.watch = lambda packet, now, event, comment, told=told: told.append((event, comment))
+        for number in range(500):
+            direction.send(Packet(bytes(20) + number.to_bytes(4, "big")), number)
+            direction.take(number)
+        fates.append(told)
+    assert fates[0] == fates[1]
+    assert sum(event == "dropped" for event, _ in fates[0]) > 20
+
+
+def test_a_simulation_of_a_file() -> None:
+    digests = []
+    for _ in range(2):
+        with Simulation.load(EXAMPLES / "commuter.toml") as sim:
+            assert set(sim.hosts) == {"phone", "server"}
+            connection = sim.hosts["phone"].socket()
+            connection.connect(("198.51.100.10", 7))
+            connection.sendall(b"before the tunnel")
+            assert connection.recv(100) == b"before the tunnel"
+            sim.run("62s")
+            sent = sim.now
+            connection.sendall(b"within")
+            assert connection.recv(100) == b"within"
+            assert sim.now > 68 * SECOND > sent
+            digests.append(sim.digest())
+    assert digests[0] == digests[1]

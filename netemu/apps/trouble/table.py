@@ -34,6 +34,10 @@ def option(level: int, name: int, value: int) -> Callable[[StreamSocket], None]:
     return lambda socket: socket.setsockopt(level, name, value)
 
 
+SEGMENTS = option(so.IPPROTO_TCP, so.TCP_MAXSEG, 1400)
+"""So that an answer is many segments, whatever the MTU."""
+
+
 class Trouble(NamedTuple):
     """One port."""
 
@@ -81,7 +85,7 @@ TROUBLES = (
             "reports the reset: it cannot know that the body is whole", "0 s", answers.ResetForFin),
     Trouble(12, "half-open", "goes silent after 2 KiB of its answer: nothing is answered or acknowledged any more",
             "gives up when nothing has come for a while; keep-alive tells it too",
-            "as long as the client waits (10 minutes at most)", answers.Answer, bend=packets.HalfOpen),
+            "as long as the client waits (10 minutes at most)", answers.Answer, SEGMENTS, bend=packets.HalfOpen),
     Trouble(13, "early-fin", "sends a FIN as soon as the handshake is done, and never answers",
             "reports an empty answer; may try once more", "0 s", connection.EarlyFin),
     Trouble(14, "half-close", "sends its answer and a FIN, and goes on reading until the client closes",
@@ -135,21 +139,21 @@ TROUBLES = (
             "puts the pieces together", "0.5 s", answers.Pieces),
     # -- on the way
     Trouble(30, "reordered", "delays every other segment by 5 ms, so that they arrive out of order",
-            "puts them in order", "some 10 ms", answers.Answer,
+            "puts them in order", "some 10 ms", answers.Answer, SEGMENTS,
             rules=("out: tcp.srcport == {port} and flow.data & 1 and flow.attempt == 1 delay 5ms",)),
     Trouble(31, "overlapping", "sends segments each of which repeats the last 100 bytes of the one before",
             "takes every byte once", "0 s", answers.Answer, option(so.IPPROTO_TCP, so.TCP_MAXSEG, 1100), bend=packets.Overlap),
     Trouble(32, "duplicated", "sends every segment of the answer twice", "takes every byte once", "0 s", answers.Answer,
-            rules=("out: tcp.srcport == {port} and tcp.len > 0 duplicate",)),
+            SEGMENTS, rules=("out: tcp.srcport == {port} and tcp.len > 0 duplicate",)),
     Trouble(33, "bad-checksum", "sends the first segment of the answer with a wrong checksum, once",
             "drops it, and takes the retransmission", "some 0.2 s", answers.Answer,
             rules=("out: tcp.srcport == {port} and flow.data == 1 set tcp.checksum += 1",)),
     Trouble(36, "black-hole", "loses packets of more than 1280 bytes, without a word: of the answer only the head comes",
-            "gives up when nothing has come for a while; its kernel can find the path's MTU itself (RFC 4821)",
+            "gives up when nothing has come for a while; for uploads its kernel can find the MTU (RFC 4821)",
             "as long as the client waits (10 minutes at most)", answers.HeadFirst,
             rules=("both: tcp.port == {port} and frame.len > 1280 drop",)),
     Trouble(42, "corrupted", "turns one bit of the body, and makes the checksum good again",
-            "compares the body with its Repr-Digest (RFC 9530), where it is told one", "0 s", answers.Digested,
+            "compares the body with its Repr-Digest (RFC 9530), where it is told one", "0 s", answers.Digested, SEGMENTS,
             rules=("out: tcp.srcport == {port} and flow.data == 3 corrupt good",)),
     Trouble(34, "wrong-acks", "acknowledges what was never sent, and what was sent long ago, before it answers",
             "ignores both (RFC 5961 5.2: a challenge ACK), and takes the answer", "0 s", answers.Answer, bend=packets.WrongAcks),

@@ -90,7 +90,7 @@ def _ipv4() -> tuple[Field, ...]:
         placed("ip.id", here(4), 2, varies=True),
         placed("ip.flags.df", here(6), 1, 0x40),
         placed("ip.flags.mf", here(6), 1, 0x20),
-        in_bytes("ip.frag_offset", here(6), 2, 0x1FFF, 8),
+        placed("ip.frag_offset", here(6), 2, 0x1FFF),  # in units of 8 bytes, as Wireshark 4 has it
         placed("ip.ttl", here(8), 1),
         placed("ip.proto", here(9), 1),
         placed("ip.checksum", here(10), 2, varies=True),

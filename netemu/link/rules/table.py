@@ -10,7 +10,8 @@ from netemu.link.rules.flows import FlowTracker
 from netemu.link.rules.function import FunctionError
 from netemu.link.rules.limits import Meter
 from netemu.link.rules.outcomes import Outcome
-from netemu.link.rules.rule import Rule, RuleRow
+from netemu.link.rules.row import RuleRow
+from netemu.link.rules.rule import Rule
 from netemu.link.rules.view import View
 from netemu.wire.packet import Packet
 
@@ -59,20 +60,25 @@ class RuleTable:
         self._address = {} if address is None else address
         self._entries: list[_Entry] = []
         self._flows: FlowTracker | None = None
-        self._last = 0
+        self.last = 0
+        """The highest number that was given."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, number: int) -> bool:
+        return any(entry.number == number for entry in self._entries)
+
     # -- rules ------------------------------------------------------------------------------------------------------------
 
-    def add(self, rule: Rule, before: int | None = None) -> int:
-        """Its number. It stands last, or before another. KeyError: no such number."""
+    def add(self, rule: Rule, before: int | None = None, number: int | None = None) -> int:
+        """Its number, by default the next one. It stands last, or before another. KeyError: no such number."""
         at = len(self._entries) if before is None else self._index(before)
-        self._last += 1
-        self._entries.insert(at, _Entry(self._last, rule, self._seed))
+        number = self.last + 1 if number is None else number
+        self.last = max(self.last, number)
+        self._entries.insert(at, _Entry(number, rule, self._seed))
         self._track()
-        return self._last
+        return number
 
     def delete(self, number: int) -> Rule:
         """KeyError: no such number."""
@@ -84,11 +90,13 @@ class RuleTable:
         self._entries.clear()
         self._track()
 
-    def show(self, now: int) -> list[RuleRow]:
+    def show(self, now: int, link: str = "", direction: str = "") -> list[RuleRow]:
+        """A row for each; ``link`` and ``direction`` are what they say."""
         return [
             RuleRow(
+                link,
                 entry.number,
-                entry.rule.direction,
+                direction,
                 str(entry.rule.match),
                 ", ".join(map(str, entry.rule.actions)),
                 str(entry.rule.limits),
