@@ -10,7 +10,7 @@ from netemu.link.reader import WordsError
 from netemu.link.rules.parse import parse_rule
 from netemu.runtime.network import Network
 from netemu.runtime.plan import HostPlan, LinkPlan, Plan, RouterPlan, Step, TunPlan
-from netemu.scenario.checks import own_networks
+from netemu.scenario.checks import Tables, own_networks, route_tables
 from netemu.scenario.model import Change, Host, Link, Router, Scenario, Tun
 from netemu.scenario.routers import make_router
 from netemu.scenario.show import change_text
@@ -23,6 +23,7 @@ def plan_of(scenario: Scenario, *, seed: int = 0, real: bool = True) -> Plan:
     ``real``: TUNs are devices. Without, an emulated host of the same name and addresses stands for whoever is behind one, as
     virtual time needs it. Python that the file names is run here, once.
     """
+    tables, _ = route_tables(scenario)
     hosts = [_host(host) for host in scenario.hosts()]
     tuns = [_tun(scenario, tun) for tun in scenario.tuns()]
     if not real:
@@ -30,7 +31,7 @@ def plan_of(scenario: Scenario, *, seed: int = 0, real: bool = True) -> Plan:
     return Plan(
         tuple(hosts),
         tuple(tuns) if real else (),
-        tuple(_router(scenario, router) for router in scenario.routers()),
+        tuple(_router(scenario, router, tables) for router in scenario.routers()),
         tuple(_link(scenario, link) for link in scenario.links.values()),
         tuple(_steps(scenario)),
         seed if scenario.seed is None else scenario.seed,
@@ -62,10 +63,9 @@ def _link(scenario: Scenario, link: Link) -> LinkPlan:
     return LinkPlan(link.name, (link.first.node, link.second.node), link.inward, link.outward, rules)
 
 
-def _router(scenario: Scenario, router: Router) -> RouterPlan:
-    return RouterPlan(
-        router.name, len(scenario.links_of(router.name)), lambda seed: make_router(scenario, router, seed)
-    )
+def _router(scenario: Scenario, router: Router, tables: Tables) -> RouterPlan:
+    ports = len(scenario.links_of(router.name))
+    return RouterPlan(router.name, ports, lambda seed: make_router(scenario, router, tables, seed))
 
 
 # -- what happens when --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ PORTS: dict[int, Network] = {4: IPv4Network("198.19.0.0/16"), 6: IPv6Network("20
 """For ports of routers: of what RFC 2544 C.2.2 and RFC 5180 8 set aside for tests; `netemu up` uses other parts of it."""
 
 
+Tables = dict[str, dict[Network, Hop | None]]
+"""The routes of each node by prefix; None: the prefix is refused."""
+
+
 def check_topology(source: Source, scenario: Scenario) -> None:
     """Collect what is wrong with a scenario whose tables are each right."""
     for check in (_links_of_nodes, _ports_of_routers, _addresses, _networks):
@@ -142,11 +146,11 @@ def neighbour(scenario: Scenario, router: str, text: str) -> Hop | None:
     raise ValueError(f"route {text!r}: nobody with that address is next to {router!r}; give 'dev' and one of {known}")
 
 
-def route_tables(scenario: Scenario) -> tuple[dict[str, dict[Network, Hop | None]], list[tuple[str, Network]]]:
-    """(each node's routes by prefix, (node, prefix) where no path leads). ValueError for a written route to nobody."""
+def route_tables(scenario: Scenario) -> tuple[Tables, list[tuple[str, Network]]]:
+    """(routes, (node, prefix) where no path leads). ValueError for a written route to nobody."""
     routers = [router.name for router in scenario.routers()]
     computed = compute(graph_links(scenario), routers, own_networks(scenario))
-    tables: dict[str, dict[Network, Hop | None]] = {node: dict(table) for node, table in computed.tables.items()}
+    tables: Tables = {node: dict(table) for node, table in computed.tables.items()}
     for router in scenario.routers():
         for text in router.routes:
             tables[router.name][parse_route(text).prefix] = neighbour(scenario, router.name, text)
@@ -169,11 +173,13 @@ def _routes(source: Source, scenario: Scenario) -> Iterator[Wrong]:
             yield source.wrong(
                 place(scenario, node), f"no way leads from here to {network}; connect it with links and routers"
             )
+    written = [router.name for router in scenario.routers() if router.routes]
+    if not written:
+        return  # shortest paths have no circles
     try:
         check_loops(tables, [router.name for router in scenario.routers()], own_networks(scenario))
     except GraphError as error:
-        written = [router.name for router in scenario.routers() if router.routes]
-        yield source.wrong(("router", written[0], "routes") if written else (), str(error))
+        yield source.wrong(("router", written[0], "routes"), str(error))
 
 
 # -- defaults ---------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ import tomllib
 from pathlib import Path
 
 from netemu.runtime.errors import RuntimeFailure
-from netemu.scenario.checks import check_topology, with_default_addresses
+from netemu.scenario.checks import check_topology, route_tables, with_default_addresses
 from netemu.scenario.files import Files
 from netemu.scenario.lines import key_lines
 from netemu.scenario.links import read_links
@@ -123,10 +123,11 @@ def _read(source: Source, files: Files) -> Scenario:
     check_topology(source, scenario)
     source.check()
     scenario = with_default_addresses(scenario)
+    tables, _ = route_tables(scenario)
     for router in scenario.routers():
         with source.collecting():
             try:
-                make_router(scenario, router, 0)
+                make_router(scenario, router, tables, 0)
             except ValueError as error:
                 raise source.wrong(("router", router.name), str(error)) from None
     source.check()

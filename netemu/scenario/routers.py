@@ -5,18 +5,18 @@ from __future__ import annotations
 from netemu.router.nat_config import parse_nat
 from netemu.router.router import Router as LiveRouter
 from netemu.router.routes import Route, parse_route
-from netemu.scenario.checks import neighbour, route_tables
+from netemu.scenario.checks import Tables, neighbour
 from netemu.scenario.model import DEFAULT_MTU, Link, Router, Scenario
 
 
-def make_router(scenario: Scenario, router: Router, seed: int) -> LiveRouter:
+def make_router(scenario: Scenario, router: Router, tables: Tables, seed: int) -> LiveRouter:
     """A router with its ports (in the order of its links, and called as they are), routes, NAT and firewall.
 
-    ValueError, in one line, for what only it knows to be impossible: a NAT without an address outside, for one.
+    ``tables``: of netemu.scenario.checks.route_tables. ValueError, in one line, for what only a router knows to be impossible:
+    a NAT without an address outside, for one.
     """
     live = LiveRouter(router.name, seed)
     numbers = {link.name: _port(scenario, live, link) for link in scenario.links_of(router.name)}
-    tables, _ = route_tables(scenario)
     for prefix, hop in tables[router.name].items():
         if hop is not None and live.routes.get(prefix) is None:
             live.routes.add(Route(prefix, numbers[hop.link], origin="computed"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from netemu.link.words import words_of
 from netemu.runtime.errors import RuntimeFailure
+from netemu.scenario.checks import route_tables
 from netemu.scenario.files import Files
 from netemu.scenario.model import Change, Host, Router, Scenario, Tun
 from netemu.scenario.reader import parse_scenario, read_scenario
@@ -323,7 +324,8 @@ def test_a_link_whose_name_means_something_else_to_a_firewall(files: Files) -> N
 
 def test_a_gateway_is_whoever_is_at_the_other_end(files: Files) -> None:
     text = GOOD.replace("r2 10.0.2.1/24", "r2").replace("10.0.1.0/24 dev core", "10.7.0.0/16 via 10.0.2.2")
-    router = make_router(scenario := parse(text, files), scenario.routers()[1], 1)
+    scenario = parse(text, files)
+    router = make_router(scenario, scenario.routers()[1], route_tables(scenario)[0], 1)
     route = router.routes.lookup(bytes([10, 7, 0, 1]))
     assert route is not None
     assert (router.ports[route.port].name, route.via) == ("wan", bytes([10, 0, 2, 2]))
