@@ -57,7 +57,7 @@ def damaged(view: View, random: Random, good: bool) -> Packet | None:
     ``good``: the checksum is made to agree, so that nobody but the application can notice; only payload is damaged so.
     """
     first = view.payload_at if view.length or good else view.start
-    if first >= view.end or (good and view.later):
+    if first >= view.end or (good and view.transport < 0):  # a later fragment, or a checksum that we do not know
         return None
     data = bytes(view.packet)
     bit = random.randrange((view.end - first) * 8)
