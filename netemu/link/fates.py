@@ -69,6 +69,8 @@ class Fates:
 def damaged(packet: Packet, random: Random) -> Packet:
     """With one random bit of what the IP header carries flipped, all checksums as they were before: so that it shows."""
     data = bytearray(bytes(packet))
+    if not data:
+        return packet
     start = (data[0] & 15) * 4 if data[0] >> 4 == 4 else ipv6.SIZE
     if start >= len(data):
         start = 0

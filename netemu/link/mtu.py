@@ -10,9 +10,12 @@ from netemu.wire.packet import Packet
 
 
 def may_fragment(packet: Packet) -> bool:
-    """IPv4 without DF; IPv6 is never cut on its way (RFC 8200 5)."""
+    """A sound IPv4 packet without DF; IPv6 is never cut on its way (RFC 8200 5)."""
     head = packet.head
-    return len(head) >= ipv4.SIZE and head[0] >> 4 == 4 and not head[6] & 0x40
+    if len(head) < ipv4.SIZE or head[0] >> 4 != 4 or head[6] & 0x40:
+        return False
+    ip = ipv4.parse(bytes(packet))
+    return isinstance(ip, IpPacket) and ip.end == len(packet)
 
 
 def too_big(packet: Packet, mtu: int, address: dict[int, bytes]) -> Packet | None:
@@ -21,7 +24,7 @@ def too_big(packet: Packet, mtu: int, address: dict[int, bytes]) -> Packet | Non
     ``address``: who signs it, by IP version; by default, the packet's destination.
     """
     data = bytes(packet)
-    ip = _parse(data)
+    ip = _parse(data) if data else None
     if ip is None or ip.fragment or icmp.is_error(ip, data) or is_impossible_source(ip.src):
         return None
     if is_multicast(ip.dst) and ip.version == 4:  # RFC 4443 2.4 e.3 has packet too big be told of multicast too
