@@ -15,6 +15,7 @@ from netemu.link.rules.parse import parse_rule
 from netemu.link.rules.row import RuleRow
 from netemu.link.stats import DirectionStats
 from netemu.link.ways import Both, parse_way, parse_ways
+from netemu.router.router import Router
 from netemu.runtime.links import Links
 from netemu.runtime.network import HostNode
 from netemu.runtime.serving import serve
@@ -79,6 +80,26 @@ class SimHost:
     def resolve(self, name: str, family: int) -> str:
         """The address that ``name`` means: itself, or the first of this family that the host of that name has."""
         return self._simulation.resolve(name, family)
+
+
+class SimRouter:
+    """A router. Its routes are computed from the whole topology when the simulation first goes on."""
+
+    def __init__(self, simulation: Simulation, name: str) -> None:
+        self.name = name
+        self._simulation = simulation
+
+    def __str__(self) -> str:
+        """For an end of a link: f"{router} 10.0.1.1/24"."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<router {self.name}>"
+
+    @property
+    def router(self) -> Router:
+        """The router itself: counters, routes, tables of NAT."""
+        return self._simulation.live_router(self.name)
 
 
 class SimLink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from netemu.runtime.network import Item, Network, Node
@@ -22,6 +23,8 @@ class Runner:
         self.time = Time(self)
         self.steps = 0
         """Turns of the network so far."""
+        self.before_step: Callable[[], None] | None = None
+        """Called once, before the next step."""
         self.current: Waiter | None = Main(self)
         """Who runs; None: nobody who could wait, as within a turn."""
         self._ready: deque[Operation[Any]] = deque()
@@ -95,6 +98,9 @@ class Runner:
 
     def step(self, limit: int) -> bool:
         """Let those who are ready go on; else go to the next time at which something happens. False: none until ``limit``."""
+        if self.before_step is not None:
+            before, self.before_step = self.before_step, None
+            before()
         stepping, self.current = self.current, None
         try:
             if self._ready:

@@ -19,25 +19,28 @@ follows from the seed, and from nothing else: the same seed has the same ``diges
 
 from __future__ import annotations
 
-import os
 import socket as real
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from inspect import isgeneratorfunction
 from ipaddress import ip_interface
-from os import PathLike
+from os import PathLike, fspath
 from random import Random
 from typing import Any
 
 from netemu.link.link import Link
+from netemu.router.router import Router
 from netemu.runtime.assemble import Assembly
-from netemu.runtime.network import Call, End, HostNode, Network
+from netemu.runtime.network import Call, Network
 from netemu.runtime.observer import Observer, Tap
+from netemu.scenario.build import plan_of
+from netemu.scenario.reader import read_scenario
 from netemu.sim.capture import Capture
-from netemu.sim.hosts import SimHost, SimLink, address_family, knobs_as_words, parse
+from netemu.sim.hosts import SimHost, SimLink, SimRouter, address_family, knobs_as_words, parse
 from netemu.sim.programs import Program, program_of
 from netemu.sim.runner import Main, Runner
 from netemu.sim.times import span
+from netemu.sim.topology import Topology
 from netemu.stack.host import Host
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
@@ -58,7 +61,9 @@ class Simulation:
         self.network = Network(EPOCH_NS) if network is None else network
         self.runner = Runner(self.network, span(patience))
         self.hosts = {name: SimHost(self, node) for name, node in self.network.hosts.items()}
+        self.routers = {name: SimRouter(self, name) for name in self.network.routers}
         self.links = {name: SimLink(self, link) for name, link in self.network.links.items()}
+        self._topology = Topology(self.network, self._seed)
         self._observer = Observer(self.network)
         self._digest = blake2b(digest_size=16)
         self._captures: list[Capture] = []
@@ -71,10 +76,7 @@ class Simulation:
         A host of the same name and addresses stands for whoever is behind a TUN. ``seed`` is taken where the file has none.
         ScenarioError where the file is wrong, RuntimeFailure where it cannot be read.
         """
-        from netemu.scenario.build import plan_of  # most simulations have no file
-        from netemu.scenario.reader import read_scenario
-
-        plan = plan_of(read_scenario(os.fspath(path)), seed=seed, real=False)
+        plan = plan_of(read_scenario(fspath(path)), seed=seed, real=False)
         network = Assembly(plan, {}, epoch_ns=EPOCH_NS).network
         return cls(plan.seed, patience=patience, network=network)
 
@@ -107,36 +109,74 @@ class Simulation:
         host = Host(
             addresses, mtu=mtu, seed=self._seed(f"host/{name}"), offload=offload, sysctl=sysctl, flavour=flavour
         )
+        self._topology.add_host(name, addresses, mtu)
         made = self.hosts[name] = SimHost(self, self.network.add_host(name, host))
         self._watch_again()
         return made
 
+    def router(
+        self,
+        name: str,
+        *,
+        routes: Sequence[str] = (),
+        nat: Mapping[str, object] | None = None,
+        firewall: Sequence[str] = (),
+    ) -> SimRouter:
+        """A router: its ports are the links that end at it, its routes follow from the topology; ``routes``, ``nat`` and
+        ``firewall`` are as in a scenario's file (netemu.router.routes, nat_config, firewall).
+        """
+        self._check_free(name)
+        self._topology.add_router(name, tuple(routes), nat, tuple(firewall))
+        made = self.routers[name] = SimRouter(self, name)
+        return made
+
+    def live_router(self, name: str) -> Router:
+        self._wire()
+        router = self.network.routers[name].router
+        assert isinstance(router, Router)
+        return router
+
     def link(
         self,
-        first: SimHost,
-        second: SimHost,
+        first: SimHost | SimRouter | str,
+        second: SimHost | SimRouter | str,
         words: str = "",
         *,
         back: str | None = None,
         name: str = "",
+        cost: int | tuple[int, int] = 1,
         **knobs: str | int | float | bool,
     ) -> SimLink:
         """Connect two: ``sim.link(a, b, "delay 20ms 5ms loss 1%")`` or ``sim.link(a, b, delay="20ms 5ms", loss="1%")``.
 
         The words are those of `netemu link set`: for both directions unless they say in (to ``second``) or out, or ``back``
-        says what the link does from ``second`` to ``first``. WordsError.
+        says what the link does from ``second`` to ``first``. An end is a host, a router, or a router's name and the addresses
+        that it has there: "r1 10.0.1.1/24"; without, it gets one. ``cost``: of a path this way, for routes; a pair: there and
+        back. WordsError, ValueError.
         """
-        name = name or f"{first.name}-{second.name}"
-        if name in self.links:
-            raise ValueError(f"there is a link {name!r} already; give this one another name")
-        asked, asked_back = parse([*words.split(), *knobs_as_words(knobs)], back)
-        first_end, second_end = _free_end(first), _free_end(second)
-        link = Link(name, (first.name, second.name), self._seed(f"link/{name}"), asked, asked_back)
-        self.network.connect(first_end, second_end, link)
-        self._watch_again()
-        self.runner.rewire()
+        ends = (
+            str(first) if isinstance(first, SimRouter) else first,
+            str(second) if isinstance(second, SimRouter) else second,
+        )
+        texts = [end if isinstance(end, str) else end.name for end in ends]
+        nodes = [text.partition(" ")[0] for text in texts]
+        name = name or "-".join(nodes)
+        asked = parse([*words.split(), *knobs_as_words(knobs)], back)
+        self._topology.add_link(name, (texts[0], texts[1]), cost)
+        link = Link(name, (nodes[0], nodes[1]), self._seed(f"link/{name}"), *asked)
+        if self._topology.plug(link):
+            self._watch_again()
+            self.runner.rewire()
+        else:
+            self.runner.before_step = self._wire
         made = self.links[name] = SimLink(self, link)
         return made
+
+    def _wire(self) -> None:
+        """Make the routers, and plug in the links that end at them."""
+        self._topology.wire()
+        self._watch_again()
+        self.runner.rewire()
 
     def _name_of(self, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         """The name and the addresses of a host."""
@@ -148,9 +188,12 @@ class Simulation:
         except ValueError:
             name, *rest = words
             words = tuple(rest)
-        if name in self.hosts:
-            raise ValueError(f"there is a host {name!r} already; give this one another name")
+        self._check_free(name)
         return name, words
+
+    def _check_free(self, name: str) -> None:
+        if name in self.hosts or name in self.routers:
+            raise ValueError(f"there is a node {name!r} already; give this one another name")
 
     def _seed(self, what: str) -> int:
         """A seed for a part: the same whatever else there is."""
@@ -200,8 +243,8 @@ class Simulation:
             limit = min(limit, end) if for_ is not None else end
         return limit
 
-    def sleep(self, duration: str | int) -> None:
-        """Let virtual time pass: for whoever calls, while everything else goes on."""
+    def sleep(self, duration: str | int) -> Any:
+        """Let virtual time pass: for whoever calls, while everything else goes on. Returns None (a generator yields it)."""
         return self.runner.perform(self.runner.time.sleep(span(duration)))
 
     def at(self, when: str | int, function: Callable[..., object], *arguments: object) -> None:
@@ -258,10 +301,3 @@ class Simulation:
             self._observer.remove(tap)
         for tap in taps:
             self._observer.add(tap)
-
-
-def _free_end(host: SimHost) -> End:
-    node: HostNode = host.node
-    if node.end.lane is not None:
-        raise ValueError(f"host {host.name} has its link already; put a router between it and the others")
-    return node.end

@@ -25,6 +25,8 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 class SimSocket(Source):
     """A socket of a simulated host (SimHost.socket, accept). Without a timeout a call waits as long as it takes, in virtual
     time; if nothing is left to happen it raises Deadlock. close returns at once, whatever SO_LINGER says.
+
+    In a generator a call that may wait returns what has to be yielded, and the yield brings what stands here.
     """
 
     def __init__(self, host: SimHost, raw: StreamSocket | DatagramSocket) -> None:
@@ -58,8 +60,8 @@ class SimSocket(Source):
 
     # -- calls that may wait ----------------------------------------------------------------------------------------------
 
-    def connect(self, address: Address) -> None:
-        """As socket.connect: waits for the answer, or raises BlockingIOError(EINPROGRESS) without a timeout of its own."""
+    def connect(self, address: Address) -> Any:
+        """As socket.connect: waits for the answer, or with a timeout of 0 raises BlockingIOError(EINPROGRESS). Returns None."""
         return self._wait("connect", lambda: self._open().connect(self._at_host(address)))
 
     def connect_ex(self, address: Address) -> int:
@@ -130,8 +132,8 @@ class SimSocket(Source):
         """As many bytes as there is room for, once there is any: how many."""
         return self._wait("send", lambda: self._send(data, flags), flags)
 
-    def sendall(self, data: Buffer, flags: int = 0) -> None:
-        """All of them; it returns when the last is in the send buffer. The timeout is for the whole."""
+    def sendall(self, data: Buffer, flags: int = 0) -> Any:
+        """All of them; it returns (None) when the last is in the send buffer. The timeout is for the whole."""
         rest = memoryview(data).cast("B")
 
         def attempt() -> None:
