@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 
 import msgspec
@@ -124,6 +125,25 @@ def read_text(path: str) -> str:
 def _with_prefix(address: Address, interfaces: list[Interface]) -> str:
     """An address of the host with the prefix of the kernel's end that covers it."""
     return next((f"{address}/{i.network.prefixlen}" for i in interfaces if address in i.network), str(address))
+
+
+def scenario_config(path: str, settings: Settings) -> InstanceConfig:
+    """The configuration of an instance that is a scenario's network. UsageError has a line for each thing that is wrong."""
+    from netemu.scenario.build import plan_of
+    from netemu.scenario.reader import read_scenario
+
+    goes_with = ("name", "pcap", "seed", "user", "shared")
+    for field in settings.__struct_fields__:
+        if field not in goes_with and getattr(settings, field) not in (None, False, []):
+            option = "--" + field.replace("_", "-")
+            raise UsageError(f"{option}: with a scenario, the file says it; put it into {path}, or leave {option} out")
+    name = check_name(settings.name or DEFAULT_NAME)
+    target_user(settings.user)
+    chosen = choose_seed(settings.seed)
+    plan = plan_of(read_scenario(path), seed=chosen)
+    if settings.seed is not None:
+        plan = replace(plan, seed=chosen)
+    return InstanceConfig(name, plan, settings.pcap, settings.user, settings.shared)
 
 
 def _explain(error: Exception) -> str:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 
 def up(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(metavar="[SCENARIO.toml]", help="A whole network instead of one host (`netemu scenario --help`)."),
+    ] = None,
     name: Name = None,
     tun: TunName = None,
     mtu: Mtu = None,
@@ -71,12 +75,14 @@ def up(
       sudo netemu up --app web=http:8080,root=/srv/www     # serve files
       sudo netemu up --addr 10.9.0.2 --host-addr 10.9.0.1/24 --pcap all.pcapng
       sudo netemu up --name two --addr 10.9.0.2 --host-addr 10.9.0.1/24   # a second one
+      sudo netemu up --link 'delay 20ms loss 1%'           # and `netemu link set` while it runs
+      sudo netemu up scenario.toml                         # hosts, routers and links of a file
     \b
     A file for --config:
       mtu = 9000
       app = ["web=http:8080,root=/srv/www"]
     """
-    from netemu.cli.settings import Settings, build_config, read_file
+    from netemu.cli.settings import Settings, build_config, read_file, scenario_config
 
     settings = Settings(
         name,
@@ -96,7 +102,8 @@ def up(
         sysctl,
         link,
     )
-    checked = build_config(settings.over(read_file(config)) if config else settings)
+    settings = settings.over(read_file(config)) if config else settings
+    checked = build_config(settings) if scenario is None else scenario_config(scenario, settings)
     if detach:
         return run_detached(checked)
 
