@@ -20,8 +20,10 @@ from netemu.runtime.paths import find
 Address = tuple[str, int]
 
 
-def attach(app: str | None = None, *, name: str | None = None) -> AttachedHost:
+def attach(app: str | None = None, *, name: str | None = None, host: str | None = None) -> AttachedHost:
     """Become app ``app`` (default: the program's name) of the running instance ``name`` (default: the only one).
+
+    ``host``: on which of its emulated hosts, where it has several (default: the first of its scenario).
 
     RuntimeFailure, in one line, when there is no such instance or this user may not attach; OSError (EINVAL) when the
     app's name is not one word.
@@ -29,7 +31,18 @@ def attach(app: str | None = None, *, name: str | None = None) -> AttachedHost:
     if not isinstance(app, str | None):
         raise TypeError(f"app must be a str, not {type(app).__name__}")
     path = find(name, SOCKET)
+    if host is not None:
+        path = at_host(path, host)
     return attach_at(path, own_name() if app is None else app)
+
+
+def at_host(path: Path, host: str) -> Path:
+    """The socket of an instance's host, from that of its first."""
+    found = path.parent / host / SOCKET
+    if "/" in host or not found.exists():
+        known = ", ".join(sorted(child.parent.name for child in path.parent.glob(f"*/{SOCKET}"))) or "none with a name"
+        raise RuntimeFailure(f"the instance {path.parent.name!r} has no host {host!r}; it has {known}")
+    return found
 
 
 def own_name() -> str:

@@ -23,6 +23,12 @@ AppName = Annotated[
         "--app", metavar="NAME", help="Name of the app that owns the sockets [default: the verb's, or the program's]."
     ),
 ]
+OnHost = Annotated[
+    str | None,
+    typer.Option(
+        "--host", metavar="NAME", help="On which emulated host, where there are several [default: the first]."
+    ),
+]
 ReusePort = Annotated[
     bool, typer.Option("--reuseport", help="Share the port with other apps of this user (SO_REUSEPORT).")
 ]
@@ -70,12 +76,12 @@ def endpoint(text: str, default: str, *, least: int = 0) -> Endpoint:
     return Endpoint(address_of(address) if colon else default, port_of(port, least=least))
 
 
-def attach(app: str, name: str | None) -> AttachedHost:
-    """Become an app of the running instance."""
+def attach(app: str, name: str | None, on: str | None = None) -> AttachedHost:
+    """Become an app of the running instance, on its host ``on``."""
     import netemu
 
     try:
-        return netemu.attach(app=app, name=name)
+        return netemu.attach(app=app, name=name, host=on)
     except OSError as error:
         if error.errno == errno.EINVAL:  # the app's name
             raise UsageError(f"--app: {error.strerror}") from None

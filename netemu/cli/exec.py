@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from netemu.cli.common import Instance, status_of_missing, warn
-from netemu.cli.endpoints import AppName, attach
+from netemu.cli.endpoints import AppName, OnHost, attach
 
 LONGEST_APP = 32
 
@@ -19,6 +19,7 @@ LONGEST_APP = 32
 def exec(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments.")],
     app: AppName = None,
+    on: OnHost = None,
     name: Instance = None,
 ) -> int:
     """Run a Python program on the emulated host.
@@ -38,7 +39,7 @@ def exec(
     status = status_of_missing(command[0])
     if status:
         return status
-    host = attach(app or Path(command[0]).name[:LONGEST_APP], name)
+    host = attach(app or Path(command[0]).name[:LONGEST_APP], name, on)
     environment = {**os.environ, **settings(host.app, host.channel.path)}
     host.close()
     sys.stdout.flush()

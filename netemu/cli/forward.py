@@ -12,7 +12,7 @@ import typer
 
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, warn
-from netemu.cli.endpoints import AppName, Endpoint, ReusePort, accept, attach, endpoint, listen, shown, text_of
+from netemu.cli.endpoints import AppName, Endpoint, OnHost, ReusePort, accept, attach, endpoint, listen, shown, text_of
 from netemu.cli.relay import HOLD, RESET_ON_CLOSE, Relay
 from netemu.cli.watching import IN, Loop
 from netemu.runtime.errors import RuntimeFailure
@@ -26,6 +26,7 @@ def forward(
     app: AppName = None,
     reuseport: ReusePort = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for each connection's end.")] = False,
+    on: OnHost = None,
     name: Instance = None,
 ) -> int:
     """Forward TCP connections, to the emulated host or from it.
@@ -49,7 +50,7 @@ def forward(
     sides, listen_at, target = parse(words)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    host = attach(app or "forward", name)
+    host = attach(app or "forward", name, on)
     if not target.address:
         target = target._replace(address=host.addresses[0] if sides[1] == "emulated" else "127.0.0.1")
 

@@ -9,7 +9,7 @@ import typer
 
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, printable
-from netemu.cli.endpoints import AppName, ReusePort, address_of, attach, port_of
+from netemu.cli.endpoints import AppName, OnHost, ReusePort, address_of, attach, port_of
 
 
 def nc(
@@ -41,6 +41,7 @@ def nc(
     no_input: Annotated[bool, typer.Option("-d", help="Do not read standard input.")] = False,
     reuseport: ReusePort = False,
     app: AppName = None,
+    on: OnHost = None,
     name: Instance = None,
 ) -> int:
     """Talk from the emulated host, or listen there, as nc(1) does.
@@ -89,7 +90,7 @@ def nc(
         not no_input,
         say if verbose else hush,
     )
-    host = attach(app or "nc", name)
+    host = attach(app or "nc", name, on)
     if is_listening:
         return listen_in(host, options, ports[0], v6only=ipv6)
     return scan_ports(host, options, ports) if scan else converse_out(host, options, ports[0])

@@ -11,7 +11,18 @@ import typer
 
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, status_of_missing, warn
-from netemu.cli.endpoints import AppName, Endpoint, ReusePort, accept, address_of, attach, listen, port_of, shown
+from netemu.cli.endpoints import (
+    AppName,
+    Endpoint,
+    OnHost,
+    ReusePort,
+    accept,
+    address_of,
+    attach,
+    listen,
+    port_of,
+    shown,
+)
 from netemu.cli.watching import IN, Loop
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ def serve(
         int, typer.Option("--max", metavar="N", min=1, help="Commands at once; further connections wait.")
     ] = 256,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for each connection that ends.")] = False,
+    on: OnHost = None,
     name: Instance = None,
 ) -> int:
     """Run a command for each connection, as inetd does.
@@ -50,7 +62,7 @@ def serve(
     status = status_of_missing(command[0])
     if status:
         return status
-    host = attach(app or "serve", name)
+    host = attach(app or "serve", name, on)
     with host.socket(where.family) as listener:
         listen(listener, where, reuse_port=reuseport)
         listener.setblocking(False)

@@ -19,7 +19,6 @@ from netemu.cli.ssfilter import Filter, compile_filter
 if TYPE_CHECKING:
     from netemu.runtime.messages import Info, SocketRow
 
-HEADER = ("Netid", "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", "App", "Socket")
 BYTES = ("cwnd", "ssthresh", "mss", "snd_wnd", "rcv_wnd", "unacked", "sndbuf", "rcvbuf")
 UNITS = {"_us": "us", "_ms": "ms", "_bytes": "B"}
 """What the end of a detail's name says about its unit."""
@@ -135,11 +134,22 @@ def fitted(block: str) -> str:
 
 
 def print_sockets(rows: list[SocketRow], processes: bool, extended: bool) -> None:
-    header = (*HEADER, *(("User",) if extended else ()), *(("Process",) if processes else ()))
-    cells = []
-    for r in rows:
-        more = (*((f"uid:{r.uid}",) if extended else ()), *((users(r),) if processes else ()))
-        cells.append((r.protocol, r.state, r.recv_q, r.send_q, r.local, r.peer, r.app, r.id, *more))
+    columns: dict[str, Callable[[SocketRow], object]] = {
+        "Host": lambda r: r.host,
+        "Netid": lambda r: r.protocol,
+        "State": lambda r: r.state,
+        "Recv-Q": lambda r: r.recv_q,
+        "Send-Q": lambda r: r.send_q,
+        "Local Address:Port": lambda r: r.local,
+        "Peer Address:Port": lambda r: r.peer,
+        "App": lambda r: r.app,
+        "Socket": lambda r: r.id,
+        "User": lambda r: f"uid:{r.uid}",
+        "Process": users,
+    }
+    shown = {"Host": any(row.host for row in rows), "User": extended, "Process": processes}
+    header = [name for name in columns if shown.get(name, True)]
+    cells = [[columns[name](row) for name in header] for row in rows]
     print_table(header, cells, right=("Recv-Q", "Send-Q"))
 
 
@@ -153,7 +163,9 @@ def print_details(rows: list[SocketRow], processes: bool, extended: bool) -> Non
     for row in rows:
         ends = f"{row.protocol} {row.state} {row.local} {row.peer}"
         more = (f"  uid:{row.uid}" if extended else "") + (f"  {users(row)}" if processes and row.pid else "")
-        print(printable(f"{row.id}  {row.app}  {ends}  recv-q {row.recv_q} send-q {row.send_q}{more}"))
+        host = f"{row.host}  " if row.host else ""
+        queues = f"recv-q {row.recv_q} send-q {row.send_q}"
+        print(printable(f"{host}{row.id}  {row.app}  {ends}  {queues}{more}"))
         if row.info:
             print(printable(f"      {details(row.info)}"))
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 def up(
     scenario: Annotated[
         str | None,
-        typer.Argument(metavar="[SCENARIO.toml]", help="A whole network instead of one host (`netemu scenario --help`)."),
+        typer.Argument(
+            metavar="[SCENARIO.toml]", help="A whole network instead of one host (`netemu scenario --help`)."
+        ),
     ] = None,
     name: Name = None,
     tun: TunName = None,
@@ -188,19 +190,25 @@ def welcome(status: Status) -> str:
     return "\n".join(lines)
 
 
+def enter(netns: str | None) -> str:
+    """What stands before a command that shall run in a namespace."""
+    return "" if netns is None else f"sudo ip netns exec {netns} "
+
+
 def suggestions(status: Status) -> list[tuple[str, str]]:
     """Commands that will work against these addresses and apps."""
     found = []
+    inside = enter(status.tuns[0].netns) if status.tuns else ""
     for address in status.addresses[:2]:
         is_ipv6 = ":" in address
-        found.append((f"ping {'-6 ' if is_ipv6 else ''}-c 3 {address}", ""))
+        found.append((f"{inside}ping {'-6 ' if is_ipv6 else ''}-c 3 {address}", ""))
         for app in status.apps:
             if app.kind == "http":
                 port = "" if app.port == 80 else f":{app.port}"
                 command = f"curl 'http://[{address}]{port}/'" if is_ipv6 else f"curl http://{address}{port}/"
-                found.append((command, f"app {app.name}"))
+                found.append((inside + command, f"app {app.name}"))
             elif app.kind in ("echo", "daytime") and not is_ipv6:
-                found.append((f"nc {address} {app.port}", f"app {app.name}"))
+                found.append((f"{inside}nc {address} {app.port}", f"app {app.name}"))
             elif app.kind == "trouble" and not is_ipv6:
                 found.append(("netemu trouble --list", f"ports {app.port} to {app.port + app.span - 1} of {address}"))
     return found

@@ -120,7 +120,7 @@ def run_wired(config: InstanceConfig, command: list[str], serve: str | None) -> 
 
 
 def welcome(status: Status) -> str:
-    from netemu.cli.up import choice
+    from netemu.cli.up import choice, enter
 
     first, second = status.tuns
     address = second.addresses[0].partition("/")[0]
@@ -141,7 +141,3 @@ def welcome(status: Status) -> str:
 
 def place(netns: str | None) -> str:
     return "this namespace" if netns is None else netns
-
-
-def enter(netns: str | None) -> str:
-    return "" if netns is None else f"sudo ip netns exec {netns} "

@@ -117,9 +117,13 @@ class Instance:
         return "eth0"
 
     def _broker(self, node: HostNode, number: int, undo: contextlib.ExitStack) -> Broker:
-        """The first host's is where an instance with one host has it."""
-        path = self.directory.path if number == 0 else self.directory.path / node.name
-        path.mkdir(mode=0o755 if self.config.shared else 0o700, exist_ok=True)
+        """Each host's is in a directory of the host's name; that of the first is the instance's own."""
+        path = self.directory.path / node.name
+        if number == 0:
+            path.symlink_to(".")
+            path = self.directory.path
+        else:
+            path.mkdir(mode=0o755 if self.config.shared else 0o700)
         broker = Broker(node.engine.host, node.engine, self.name, path, shared=self.config.shared)
         undo.callback(broker.stop)
         return broker

@@ -74,7 +74,7 @@ def test_flavour_and_sysctl(tmp_path: Path) -> None:
         (["--sysctl", "net.ipv4.ip_local_port_range=9"], "give two port numbers, such as '32768 60999'"),
         (["--sysctl", "net.ipv4.ip_local_port_range=9 8"], "give two port numbers"),
         (["--frobnicate"], "No such option: --frobnicate"),
-        (["surplus"], "unexpected extra argument"),
+        (["one.toml", "surplus"], "unexpected extra argument"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
