@@ -85,9 +85,9 @@ class Direction:
     def change(self, impairments: Impairments, now: int) -> None:
         """Ask for something else from ``now`` on; what is under way goes on as it was told, and is not overtaken."""
         before = self.impairments
+        self._advance(now)  # what was due goes by what was asked
         self.impairments = impairments if impairments != CLEAR else CLEAR
         if self._began >= 0:
-            self._advance(now)
             if before.trace != impairments.trace:
                 self._began = now
             if before.flap != impairments.flap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from link_bench import MS, direction, drain
+from link_bench import MS, asked, direction, drain
 from link_packets import number_of, tcp, udp
 
 from netemu.link.direction import Direction
@@ -38,6 +38,13 @@ def test_what_a_rule_delays_goes_through_the_link_then() -> None:
     link.send(udp(2), MS)
     assert [(when, number_of(packet)) for when, packet in drain(link)] == [(6 * MS, 2), (25 * MS, 1)]
     assert seen[-1] == "left: delayed 5 ms; rule 1: delay 20ms"
+
+
+def test_what_a_rule_held_until_before_a_change_goes_by_what_was_asked_then() -> None:
+    link, _ = ruled("delay 5ms", "udp delay 20ms")
+    link.send(udp(1), 0)
+    link.change(asked("down"), 21 * MS)
+    assert [(when, number_of(packet)) for when, packet in drain(link)] == [(25 * MS, 1)]
 
 
 def test_answers_go_back_and_resets_to_the_far_end() -> None:
