@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from netemu.attached.host import attach, fromfd
     from netemu.runtime.errors import RuntimeFailure
     from netemu.sim.simulation import Simulation
+    from netemu.sim.waiting import Deadlock
     from netemu.stack.host import Host
 
 __version__ = "0.1.0"
-__all__ = ["Host", "RuntimeFailure", "Simulation", "__version__", "attach", "fromfd"]
+__all__ = ["Deadlock", "Host", "RuntimeFailure", "Simulation", "__version__", "attach", "fromfd"]
 
 
 def __dir__() -> list[str]:
@@ -34,6 +35,10 @@ def __getattr__(name: str) -> object:
         from netemu.sim.simulation import Simulation
 
         return Simulation
+    if name == "Deadlock":
+        from netemu.sim.waiting import Deadlock
+
+        return Deadlock
     if name == "RuntimeFailure":
         from netemu.runtime.errors import RuntimeFailure
 

@@ -6,19 +6,22 @@ small buffers, MTUs and super-packets: all decided by the seed.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
 from exchange import connections_of, exchange
 from paths import bad_path
 
+from netemu.link.stats import DirectionRow
 from netemu.reasons import Close, Drop
 from netemu.sim.simulation import Simulation
 
 SEEDS, CHUNK = 640, 20
 
 
-def transfer(seed: int) -> None:
+def transfer(seed: int) -> list[DirectionRow]:
+    """What both directions of the link did."""
     random = Random(seed)
     sim = Simulation(seed)
     v6 = bool(seed & 1)
@@ -34,7 +37,7 @@ def transfer(seed: int) -> None:
         for n, options in ((1, sysctl), (2, sysctl if random.random() < 0.8 else None))
     ]
     client, server = hosts
-    sim.link(client, server, bad_path(random), back=bad_path(random))
+    link = sim.link(client, server, bad_path(random), back=bad_path(random))
     up, down = (random.randbytes(random.choice((0, 1, 1000, 60_000, 250_000))) for _ in range(2))
     rcvbuf = random.choice((0, 0, 3000, 20_000))
     address = "2001:db8::2" if v6 else "192.0.2.2"
@@ -48,6 +51,7 @@ def transfer(seed: int) -> None:
         assert not host.host.faults
         assert not host.host.table.connections
         assert host.host.counters[Close.TIMED_OUT] == host.host.counters[Close.RESET_BY_PEER] == 0
+    return link.link.rows()
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -58,6 +62,29 @@ def test_transfers_arrive_intact(first: int) -> None:
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
+
+
+def test_the_paths_are_as_bad_as_they_say() -> None:
+    """Of what the transfers survive there is enough: without it they would show nothing."""
+    rows = [row for seed in range(40) for row in transfer(seed)]
+    packets = sum(row.packets_in for row in rows)
+    assert packets > 4_000
+    assert packets / 100 < sum(row.dropped.get("LOSS", 0) for row in rows) < packets / 5
+    assert packets / 100 < sum(row.duplicated for row in rows) < packets / 5
+    assert packets / 1000 < sum(row.corrupted for row in rows) < packets / 20
+
+
+def test_jitter_has_packets_overtake_each_other() -> None:
+    sim = Simulation(3)
+    client, server = sim.host("192.0.2.1"), sim.host("192.0.2.2")
+    sim.link(client, server, "delay 15ms 5ms")
+    receiver, sender = server.socket(kind=2), client.socket(kind=2)
+    receiver.bind(("", 9))
+    for number in range(100):
+        sender.sendto(bytes([number]), ("192.0.2.2", 9))
+    arrived = [receiver.recv(1)[0] for _ in range(100)]
+    assert sorted(arrived) == list(range(100))
+    assert sum(later < earlier for earlier, later in pairwise(arrived)) > 20
 
 
 def test_damage_is_noticed() -> None:
