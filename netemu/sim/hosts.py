@@ -154,7 +154,9 @@ class SimLink:
 
     def stats(self, which: str) -> DirectionStats:
         """What one direction, 'in' or 'out', has done so far."""
-        (direction,) = self.link.directions(which)
+        direction, *others = self.link.directions(which)
+        if others:
+            raise ValueError("each direction counts for itself; give in or out")
         return direction.stats
 
 

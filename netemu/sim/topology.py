@@ -49,7 +49,9 @@ class Topology:
             raise ValueError(f"there is no node {name!r} here; it has {', '.join(self._nodes) or 'none'}")
         if isinstance(node, model.Router):
             if self._is_wired:
-                raise ValueError(f"router {name} is at work; give it its links before the simulation goes on")
+                raise ValueError(
+                    f"router {name} is at work; give it its links before the simulation goes on, or anybody asks for it"
+                )
             return model.End(name, tuple(map(ip_interface, addresses)))
         if addresses:
             raise ValueError(f"the addresses of {name!r} are given where it is made; leave {addresses[0]} out")

@@ -86,6 +86,9 @@ def test_words_of_a_link() -> None:
     assert link.link.rows()[0].words == ""
     with pytest.raises(WordsError, match="los"):
         link.set("los 5%")
+    assert link.stats("in").packets_in == 0
+    with pytest.raises(ValueError, match="give in or out"):
+        link.stats("both")
 
 
 def test_what_is_under_way_stays_so_when_a_link_changes() -> None:
