@@ -46,10 +46,13 @@ async def _terminate(child: subprocess.Popen[bytes], ended: asyncio.Event) -> No
     child.wait()
 
 
-def listens(child: subprocess.Popen[bytes]) -> bool:
-    """Does anything in its network namespace listen at a TCP port?"""
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError), open(f"/proc/{child.pid}/net/{table}") as lines:
-            if any(line.split()[3] == _LISTEN for line in lines if not line.lstrip().startswith("sl")):
-                return True
+def listens(child: subprocess.Popen[bytes], netns: str) -> bool:
+    """Does anything listen at a TCP port in the network namespace at the path ``netns``, that ``child`` is to enter?"""
+    with contextlib.suppress(OSError):
+        if not os.path.samestat(os.stat(netns), os.stat(f"/proc/{child.pid}/ns/net")):
+            return False  # nsenter(1) has not got there yet
+        for table in ("tcp", "tcp6"):
+            with open(f"/proc/{child.pid}/net/{table}") as lines:
+                if any(line.split()[3] == _LISTEN for line in lines if not line.lstrip().startswith("sl")):
+                    return True
     return False

@@ -119,10 +119,12 @@ def make_named_namespace(name: str) -> Callable[[], None]:
 
 def command_in(netns: str | None, argv: Sequence[str]) -> list[str]:
     """The command that runs ``argv`` in a namespace: a name, a path of make_namespace, or None for ours."""
-    if netns is None:
-        return list(argv)
-    path = netns if netns.startswith("/") else f"/run/netns/{netns}"
-    return ["nsenter", f"--net={path}", "--", *argv]
+    return list(argv) if netns is None else ["nsenter", f"--net={path_of(netns)}", "--", *argv]
+
+
+def path_of(netns: str | None) -> str:
+    """Where a namespace is: a name, a path of make_namespace, or None for ours."""
+    return "/proc/self/ns/net" if netns is None else os.path.join("/run/netns", netns)
 
 
 def _sysctl(name: str) -> str | None:

@@ -12,7 +12,7 @@ from netemu.runtime.child import ENDING, listens, status_of
 from netemu.runtime.instance import Instance, warn
 from netemu.runtime.loop import DeviceLoop
 from netemu.runtime.messages import Status
-from netemu.runtime.namespace import command_in
+from netemu.runtime.namespace import command_in, path_of
 from netemu.runtime.plan import InstanceConfig
 
 Started = subprocess.Popen[bytes] | int
@@ -78,7 +78,7 @@ def run_wire(config: InstanceConfig, client: Sequence[str], server: Sequence[str
             serving = asyncio.ensure_future(_status_of(served))
             try:
                 if client:
-                    await _listening(served, serving)
+                    await _listening(served, path_of(second), serving)
                     status = await _run(command_in(first, client))
                 else:
                     status = await asyncio.shield(serving)
@@ -97,10 +97,10 @@ def run_wire(config: InstanceConfig, client: Sequence[str], server: Sequence[str
     return _run_loop(main())
 
 
-async def _listening(server: Started, serving: asyncio.Future[int]) -> None:
+async def _listening(server: Started, netns: str, serving: asyncio.Future[int]) -> None:
     """Wait until the server listens, has ended, or has had its time."""
     for _ in range(int(SERVER_PATIENCE / 0.02)):
-        if serving.done() or (isinstance(server, subprocess.Popen) and listens(server)):
+        if serving.done() or (isinstance(server, subprocess.Popen) and listens(server, netns)):
             return
         await asyncio.sleep(0.02)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,14 @@ def test_the_status_is_the_clients_and_the_servers_end_is_ours() -> None:
     assert netemu("run", "--wire", "--serve", "sleep 100", "--", "sh", "-c", "exit 7").returncode == 7
     assert netemu("run", "--wire", "--serve", "sh -c 'exit 3'").returncode == 3
     assert netemu("wire", "--", "nosuchcommand").returncode == 127
+
+
+def test_the_client_begins_once_the_server_listens() -> None:
+    """Also where something listens in the namespace from which the server sets out."""
+    with socket.create_server(("127.0.0.1", 0)):
+        serve = "sh -c 'sleep 1; exec nc -l -N 7000 </dev/null'"
+        done = netemu("wire", "--serve", serve, "--", "nc", "-z", SERVER, "7000")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_wire_stays_until_it_is_told_to_end_and_leaves_nothing() -> None:
