@@ -295,7 +295,10 @@ class Direction:
     # -- out ----------------------------------------------------------------------------------------------------------------
 
     def take(self, now: int) -> list[Packet]:
-        """What has come out by ``now``, in the order of its times; slices that come out together as one super-packet."""
+        """What has come out by ``now``, in the order of its times; slices that come out together as one super-packet.
+
+        Not while somebody watches: then each is told of by itself.
+        """
         self._advance(now)
         out: list[Packet] = []
         flying = self._line.pop(now)
@@ -306,7 +309,7 @@ class Direction:
         if out:
             self._took = now
         self._plan()
-        return join(out) if len(out) > 1 else out
+        return join(out) if len(out) > 1 and self.watch is None else out
 
     def _leave(self, flying: Flying, now: int) -> None:
         stats = self.stats

@@ -24,8 +24,10 @@ class Observer:
     def __init__(self, network: Network) -> None:
         self.taps: list[Tap] = []
         self._network = network
-        self._notes: dict[int, str] = {}
-        """What a link did to a packet that its host will tell of next, by the packet's id."""
+        self._notes: dict[int, list[tuple[Packet, str]]] = {}
+        """What a link did to packets that their host will tell of when it takes them, by id; a packet may come twice."""
+        self._sending: list[str] = []
+        """What a link does to the packet that a host is sending, and will tell of next."""
         self._told_by: list[tuple[list[EngineTap], EngineTap]] = []
 
     def add(self, tap: Tap) -> None:
@@ -55,9 +57,22 @@ class Observer:
             lane.direction.watch = lane.on_crossing = None
         self._notes.clear()
 
+    def _note(self, packet: Packet, comment: str) -> None:
+        self._notes.setdefault(id(packet), []).append((packet, comment))
+
+    def _note_of(self, packet: Packet) -> str:
+        notes = self._notes.get(id(packet))
+        if not notes:
+            return ""
+        _, comment = notes.pop(0)
+        if not notes:
+            del self._notes[id(packet)]
+        return comment
+
     def _of_host(self, node: HostNode) -> EngineTap:
         def tap(packet: Packet, wall_ns: int, inbound: bool, why: str) -> None:
-            note = self._notes.pop(id(packet), "")
+            note = self._note_of(packet) if inbound else "; ".join(filter(None, self._sending))
+            self._sending.clear()
             lane = node.end.lane
             has_one_side = lane is not None and lane.is_plain and not isinstance(lane.far.node, HostNode)
             point = point_of(lane.far if lane is not None and has_one_side else node.end)
@@ -74,11 +89,13 @@ class Observer:
         def watch(packet: Packet, now: int, event: str, comment: str) -> None:
             if event == "left":
                 if to_host:
-                    self._notes[id(packet)] = comment
+                    self._note(packet, comment)
                 else:
                     self._tell(packet, now, lane.far, comment, arriving=True)
-            elif from_host and (event == "answered" or packet is lane.sending):
-                self._notes[id(packet)] = comment
+            elif from_host and event == "answered":
+                self._note(packet, comment)
+            elif from_host and packet is lane.sending:
+                self._sending.append(comment)
             elif event != "entered" or not from_host:  # of the slices of a super-packet the host has told already
                 self._tell(packet, now, lane.near, comment, arriving=event == "answered")
 
