@@ -43,7 +43,7 @@ lint: $(DEV_STAMP) ## ruff and mypy --strict
 check: lint test ## what must pass before a change lands
 
 bench: $(DEV_STAMP) ## measure beside the kernel's own stack (root); ARGS="--rounds 5 --json out.json"
-	@$(SETUP) packages ip taskset
+	@$(SETUP) packages ip iperf3 taskset
 	@$(SUDO) $(BIN)/python scripts/bench.py $(ARGS)
 
 soak: $(DEV_STAMP) ## the long run of the mutation fuzzer, in virtual time; ARGS="--packets 1000000"
