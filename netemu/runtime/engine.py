@@ -47,7 +47,7 @@ class Engine:
     def insert(self, between: Between) -> None:
         """Put this between host and device. An engine without one pays nothing for it."""
         self.between, self.transmit = between, between.transmit
-        between.on_drop = self._dropped
+        between.on_drop = self.tell
 
     # -- the clock of apps (netemu.apps.base.Clock) -----------------------------------------------------------------------
 
@@ -124,7 +124,8 @@ class Engine:
         note = self.between.note if self.between is not None else ""
         return f"{why}; {note}" if note else why
 
-    def _dropped(self, packet: Packet, inbound: bool, why: str) -> None:
+    def tell(self, packet: Packet, inbound: bool, why: str) -> None:
+        """Have the taps see a packet that does not come to the host, or not from it."""
         if self.taps:
             self._tap(packet, inbound, why)
 

@@ -188,6 +188,11 @@ class HostNode(Node):
         self._inbox.append(packet)
         self.network.wake(self)
 
+    def inject(self, packet: Packet) -> None:
+        """Send what the host knows nothing of."""
+        self.end.push(packet)
+        self.engine.tell(packet, False, "injected")
+
     def serve(self, now: int) -> None:
         packets, self._inbox = self._inbox, []
         self.network.schedule(self, self.engine.turn(now, packets))

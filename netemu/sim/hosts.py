@@ -17,7 +17,7 @@ from netemu.link.stats import DirectionStats
 from netemu.link.ways import Both, parse_way, parse_ways
 from netemu.router.router import Router
 from netemu.runtime.links import Links
-from netemu.runtime.network import HostNode
+from netemu.runtime.network import Call, HostNode
 from netemu.runtime.serving import serve
 from netemu.sim.runner import Runner
 from netemu.sim.sockets import SimSocket
@@ -25,6 +25,7 @@ from netemu.stack import constants as so
 from netemu.stack.row import SocketRow
 from netemu.stack.streams import StreamProtocol, serve_stream
 from netemu.wire.ip import text
+from netemu.wire.packet import Packet
 
 if TYPE_CHECKING:
     from netemu.sim.simulation import Simulation
@@ -70,6 +71,11 @@ class SimHost:
     def sockets(self) -> list[SocketRow]:
         """The rows of `netemu ss`."""
         return self.host.sockets()
+
+    def inject(self, packet: bytes | Packet) -> None:
+        """Send a packet made elsewhere (from its IP header on: of a capture, or scapy's) as if this host had."""
+        made = packet if isinstance(packet, Packet) else Packet(packet)
+        self.runner.schedule(Call(lambda: self.node.inject(made)), self.runner.network.now)
 
     def touch(self) -> None:
         """Something is done to ``host``: it has this moment's time, and a turn before anything else happens."""

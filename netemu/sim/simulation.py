@@ -74,6 +74,8 @@ class Simulation:
         """The network of a scenario's file (netemu.scenario.reader), with its timeline.
 
         A host of the same name and addresses stands for whoever is behind a TUN. ``seed`` is taken where the file has none.
+        Chance and rules decide as they do in real time (`netemu up`) about the same packets in the same order; who overtakes
+        whom, and what a queue does, is a matter of times, which a real machine keeps to some 0.1 ms.
         ScenarioError where the file is wrong, RuntimeFailure where it cannot be read.
         """
         plan = plan_of(read_scenario(fspath(path)), seed=seed, real=False)

@@ -11,20 +11,13 @@ from pathlib import Path
 
 import pytest
 from emulated import NETEMU, Emulated, emulated, scratch, until
-from netns import PATIENCE, ROOT, Namespace
+from netns import PATIENCE, ROOT, Entered, Namespace
 from verbs import running
 
 pytestmark = pytest.mark.e2e
 
 SCENARIOS = ROOT / "scripts" / "scenarios"
 SERVER, SERVER6 = "10.2.0.2", "2001:db8:2::2"
-
-
-class Entered(Namespace):
-    """Without the mounts of its own that `ip netns exec` has: namespaces that are made in there are seen out here."""
-
-    def command(self, *argv: str) -> list[str]:
-        return ["nsenter", f"--net=/run/netns/{self.name}", *argv]
 
 
 @pytest.fixture

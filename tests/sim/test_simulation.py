@@ -17,6 +17,7 @@ from netemu.link.words import WordsError
 from netemu.reasons import RouterMatch
 from netemu.sim.hosts import SimHost
 from netemu.sim.simulation import Simulation
+from netemu.stack.datagram_socket import DatagramSocket
 
 SECOND = 10**9
 
@@ -325,3 +326,26 @@ def test_a_scenario_in_virtual_time() -> None:
         digests.append(sim.digest())
     assert digests[0] == digests[1]
     assert list(sim.routers) == ["r1", "r2", "r3"]
+
+
+def test_a_packet_from_elsewhere_goes_over_the_hosts_link_and_captures_say_so() -> None:
+    with Simulation(7) as sim:
+        a, b = sim.host("a", "10.0.0.1/24"), sim.host("b", "10.0.2.2/24")
+        sim.link(a, sim.router("r"), "in delay 1ms", name="first")
+        sim.link("r", b, "in delay 5ms", name="second")
+        told: list[tuple[str, bool, str]] = []
+        sim.tap(lambda packet, wall_ns, inbound, comment, point: told.append((point, inbound, comment)))
+        other = netemu.Host(["10.0.0.1/24"])
+        sender = other.socket(2, 2)
+        assert isinstance(sender, DatagramSocket)
+        sender.sendto(b"hello", ("10.0.2.2", 9))
+        packet = other.transmit(0)
+        assert packet is not None
+        a.inject(bytes(packet))  # before the router was made
+        sim.at("2ms", a.inject, packet)
+        sim.run()
+        assert sim.now == 8_000_000
+        assert told.count(("a", False, "injected")) == 2
+        delivered = "delayed 5 ms; dropped: UDP_NO_SOCKET (no UDP socket on this port: ICMP port unreachable)"
+        assert [told for told in told if told[:2] == ("b", True)] == [("b", True, delivered)] * 2
+        assert len([told for told in told if told[:2] == ("a", True)]) == 2  # ICMP errors
