@@ -96,6 +96,8 @@ def test_words_of_a_command_line() -> None:
         ("tcp call f.py:x", "no function can be called here"),
         ("tcp call", "call needs a function"),
         ("tcp drop,", "expected"),
+        ("tcp drop, delay 5ms", "column 11: delay comes too late: drop is the last that is done"),
+        ("tcp mark, pass, duplicate", "column 17: duplicate comes too late: pass is the last that is done"),
         ("tcp drop drop", "column 10: drop does not take drop here"),
         ("", "expected a field such as tcp.dstport, found the end"),
     ],
@@ -108,10 +110,11 @@ def test_what_is_wrong_is_said_in_a_line(text: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+LAST = ["drop", "pass", "steer x"]
 ACTIONS = [
-    "drop", "pass", "count",
+    "count",
     "delay 3ms", "duplicate", "duplicate 2", "corrupt", "corrupt good", "mark", "truncate 7", "reset sender",
-    "reset both out-of-window", "unreachable host", "frag-needed 1400", "steer x", "set ip.ttl=3", "set tcp.ack_raw-=70000",
+    "reset both out-of-window", "unreachable host", "frag-needed 1400", "set ip.ttl=3", "set tcp.ack_raw-=70000",
     "set ipv6.src=2001:db8::1", "set tcp.flags.syn=true",
 ]  # fmt: skip
 FILTERS = [
@@ -129,7 +132,8 @@ NUMBERED = ["first", "skip", "every"]
 @st.composite
 def rules(draw: Any) -> str:
     parts = [draw(st.sampled_from(["in:", "out:", "both:"])), draw(st.sampled_from(FILTERS))]
-    parts.append(", ".join(draw(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=3))))
+    actions = draw(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=3))
+    parts.append(", ".join([*actions, *draw(st.lists(st.sampled_from(LAST), max_size=1))]))
     limits = {name: str(draw(st.integers(1, 10**6))) for name in draw(st.lists(st.sampled_from(NUMBERED), unique=True))}
     if draw(st.booleans()):
         limits["probability"] = f"{draw(st.integers(0, 10**6)) / 10**4}%"

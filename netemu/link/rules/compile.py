@@ -169,9 +169,8 @@ def _is_name(text: str) -> bool:
 
 
 def _whole(field: Field) -> Operand:
-    highest = field.place.highest if field.place else 1 if field.kind is Kind.FLAG else 0
     follows = flowfields.follows(field.name)
-    return Operand(field.name, field.kind, highest, field.get, field.many, field.varies, field.span, follows)
+    return Operand(field.name, field.kind, field.highest, field.get, field.many, field.varies, field.span, follows)
 
 
 def _masked(node: Masked) -> Operand:

@@ -59,6 +59,13 @@ class Field:
     """The slices of a super-packet differ in it."""
     span: Span | None = None
     """How far they can differ; None with ``varies``: no telling."""
+    most: int = 0
+    """The greatest number that it can be, where it has no place of its own; 0: no bound."""
+
+    @property
+    def highest(self) -> int:
+        """The greatest number that it can be; 0: no bound."""
+        return self.place.highest if self.place else 1 if self.kind is Kind.FLAG else self.most
 
 
 # Makers
@@ -134,7 +141,7 @@ def either(name: str, kind: Kind, first: Field, second: Field) -> Field:
         left, right = first.get(view), second.get(view)
         return () if left is None or right is None else (left, right)
 
-    return Field(name, kind, first.get, many)
+    return Field(name, kind, first.get, many, most=first.highest)
 
 
 def lengths(header: Callable[[View], int]) -> Span:
@@ -154,13 +161,13 @@ def exists(name: str, at: Callable[[View], int]) -> Field:
 
 def in_bytes(name: str, at: Callable[[View], int], size: int, mask: int, unit: int) -> Field:
     """A number that a header has in units of several bytes."""
-    units = placed(name, at, size, mask).get
+    units = placed(name, at, size, mask)
 
     def get(view: View) -> int | None:
-        value = units(view)
+        value = units.get(view)
         return value * unit if isinstance(value, int) else None
 
-    return Field(name, Kind.NUMBER, get)
+    return Field(name, Kind.NUMBER, get, most=units.highest * unit)
 
 
 def length(name: str, protocol: int) -> Field:
@@ -172,6 +179,7 @@ def length(name: str, protocol: int) -> Field:
         lambda view: view.length if view.transport == protocol else None,
         varies=True,
         span=lambda view: span(view) if view.transport == protocol else None,
+        most=0xFFFF,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 
 from netemu.link.rules import actions
 from netemu.link.rules.answers import CODES
@@ -29,6 +30,8 @@ Functions = Callable[[str], Function]
 
 _DIRECTION = re.compile(r"\s*((?:in|out|both)(?=\s*:)|\w+(?=:\s))\s*:\s*")
 _DIRECTIONS = ("in", "out", "both")
+_LAST = ("drop", "pass", "steer")
+"""After these there is nothing left to do something to."""
 MOST_COPIES = 100
 LEAST_MTU = 68
 """RFC 791: what each link must carry."""
@@ -45,6 +48,11 @@ def parse_rule(words: str | Sequence[str], functions: Functions | None = None) -
         text = " " * prefix.end() + text[prefix.end() :]  # so that columns stay what they are
     parts = parse_parts(text)
     match = Filter(parts.expression)
+    for call, following in pairwise(parts.actions):
+        if call.name.text in _LAST:
+            raise RuleError(
+                f"{following.name} comes too late: {call.name} is the last that is done", following.name.column
+            )
     return Rule(direction, match, tuple(_action(call, functions) for call in parts.actions), limits_of(parts.limits))
 
 
