@@ -8,7 +8,7 @@ import typer
 
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, Json, client, print_json, print_table
-from netemu.cli.quantities import bit_rate, bytes_text, milliseconds
+from netemu.cli.quantities import bit_rate, bytes_text, milliseconds, packets_text
 
 if TYPE_CHECKING:
     from netemu.runtime.messages import DirectionRow
@@ -91,7 +91,10 @@ def reset(
     name: Instance = None,
     json: Json = False,
 ) -> None:
-    """Have a link do nothing any more, and its counters begin at zero. Rules stay (`netemu rule del`)."""
+    """Have a link do nothing any more, and its counters begin at zero. Rules stay (`netemu rule del`).
+
+    What is asked of it next begins anew, too: with the same seed, the same packets meet the same.
+    """
     change("reset", directions or [], link, name, json)
 
 
@@ -134,7 +137,7 @@ def print_links(rows: list[DirectionRow]) -> None:
                 row.destination,
                 amount(row.packets_in, row.bytes_in),
                 amount(row.packets_out, row.bytes_out),
-                f"{sum(row.dropped.values())} packets",
+                packets_text(sum(row.dropped.values())),
                 amount(row.queued_packets + row.in_flight, None),
                 row.words or "nothing (packets pass by, uncounted)",
             )
@@ -147,7 +150,7 @@ def print_links(rows: list[DirectionRow]) -> None:
 
 
 def amount(packets: int, size: int | None) -> str:
-    return f"{packets} packets" + (f" ({bytes_text(size)})" if size else "")
+    return packets_text(packets) + (f" ({bytes_text(size)})" if size else "")
 
 
 def details(row: DirectionRow) -> list[str]:
@@ -170,6 +173,6 @@ def details(row: DirectionRow) -> list[str]:
         )
     if row.late:
         lines.append(
-            f"{row.late} packets were more than 1 ms late: it is asked for more than this machine does in time"
+            f"{packets_text(row.late)} left more than 1 ms late: it is asked for more than this machine does in time"
         )
     return lines

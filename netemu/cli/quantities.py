@@ -15,6 +15,10 @@ def bit_rate(bits: float) -> str:
     return f"{bits:.4g} bit/s"
 
 
+def packets_text(number: int) -> str:
+    return f"{number} packet{'' if number == 1 else 's'}"
+
+
 def bytes_text(size: float) -> str:
     """In powers of 1024."""
     for unit in ("B", "KiB", "MiB", "GiB"):

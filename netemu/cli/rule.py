@@ -9,7 +9,7 @@ import typer
 from netemu.apps.base import UsageError
 from netemu.cli.common import Instance, Json, client, print_json, print_table
 from netemu.cli.link import LinkName
-from netemu.cli.quantities import bytes_text
+from netemu.cli.quantities import bytes_text, packets_text
 
 if TYPE_CHECKING:
     from netemu.runtime.messages import RuleRow
@@ -116,12 +116,12 @@ def show_rows(rows: list[RuleRow], json: bool) -> None:
                 str(row.number),
                 row.match,
                 f"{row.action} {row.limits}".rstrip(),
-                f"{row.packets} packets ({bytes_text(row.bytes)})",
-                f"{row.acted} packets" + (", rests" if row.rests else ""),
+                f"{packets_text(row.packets)} ({bytes_text(row.bytes)})",
+                packets_text(row.acted) + (", rests" if row.rests else ""),
             )
             for row in rows
         ],
     )
     for row in rows:
         if row.errors:
-            print(f"  rule {row.number}: {row.errors} packets failed, the last: {row.error}")
+            print(f"  rule {row.number}: {packets_text(row.errors)} failed, the last: {row.error}")

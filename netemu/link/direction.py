@@ -87,6 +87,9 @@ class Direction:
         before = self.impairments
         self._advance(now)  # what was due goes by what was asked
         self.impairments = impairments if impairments != CLEAR else CLEAR
+        if before != impairments:
+            self.stats.measure_anew()
+            self._paced_at = -1
         if self._began >= 0:
             if before.trace != impairments.trace:
                 self._began = now
@@ -96,6 +99,12 @@ class Direction:
         else:
             self._start(now)
         self._plan()
+
+    def reset(self, now: int) -> None:
+        """Ask for nothing, count from 0, and have what is asked next decided as by a link that is new; rules stay."""
+        self.change(CLEAR, now)
+        self._randoms.clear()
+        self.stats.reset()
 
     def _start(self, now: int) -> None:
         """The first that is heard of the time."""

@@ -8,6 +8,8 @@ import msgspec
 
 from netemu.reasons import LinkDrop
 
+SETTLED = 50_000_000
+"""ns that packets must have waited in a row, or in several, before their rate says anything: a packet may leave 1 ms late."""
 LATE = 1_000_000
 """ns behind its time with which a packet counts as late: the link was asked for more than the machine can do in time."""
 _STEPS = 8
@@ -69,7 +71,10 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class DirectionStats:
-    """Counted since the link is there (or since ``reset``). Packets and bytes as the wire has them: a super-packet's slices."""
+    """Counted since the link is there (or since ``reset``), measured since the last change of what is asked.
+
+    Packets and bytes are as the wire has them: a super-packet's slices.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -83,6 +88,10 @@ class DirectionStats:
         """Packets that rules sent past the impairments, or along another link."""
         self.late = 0
         """Packets that left more than LATE behind their time."""
+        self.measure_anew()
+
+    def measure_anew(self) -> None:
+        """What is measured is compared with what is asked now: something else was asked before."""
         self.lateness = Histogram()
         """How far behind their time (ns) packets left: the error of the delay, and 0 in virtual time."""
         self.sojourn = Histogram()
@@ -94,8 +103,8 @@ class DirectionStats:
 
     @property
     def rate(self) -> float | None:
-        """Bits a second at which packets left while others waited; None when none had to wait."""
-        return self.paced_bits * 1e9 / self.paced_time if self.paced_time else None
+        """Bits a second at which packets left while others waited; None when that was not for long."""
+        return self.paced_bits * 1e9 / self.paced_time if self.paced_time >= SETTLED else None
 
 
 class DirectionRow(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ class Links:
         return links[name]
 
     def change(self, name: str | None, action: str, words: Sequence[str], files: Mapping[str, str]) -> None:
-        """``set`` and ``add`` take words for a link, ``reset`` directions: they do nothing any more, and count from 0.
+        """``set`` and ``add`` take words for a link, ``reset`` directions: they do nothing any more, and begin anew.
 
         ``files``: the texts of files that words name.
         """
@@ -45,8 +45,7 @@ class Links:
         if action == "reset":
             for way in words or ["both"]:
                 for direction in link.directions(way):
-                    direction.change(parse_ways(["clear"])[0], now)
-                    direction.stats.reset()
+                    direction.reset(now)
         else:
             current = link.inward.impairments, link.outward.impairments
             asked = parse_ways(words, current, adds=action == "add", read_file=files.__getitem__)

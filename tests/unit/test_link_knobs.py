@@ -394,6 +394,34 @@ def test_rows_say_what_was_asked_and_measured() -> None:
     assert outward.sojourn.p50 == pytest.approx(100 * 8 * 49_500, rel=0.08)
 
 
+def test_what_is_measured_is_of_what_is_asked_now() -> None:
+    link = Link("lan", ("a", "b"), 1, asked("delay 20ms rate 1mbit"))
+    now, _ = exchange(link.inward, [0] * 100)[-1]
+    link.inward.change(asked("delay 5ms rate 10mbit"), now)
+    assert link.rows()[0].delay_asked is link.rows()[0].rate_measured is link.rows()[0].sojourn.p50 is None
+    exchange(link.inward, [now] * 100)
+    row = link.rows()[0]
+    assert row.packets_in == row.packets_out == 200
+    assert row.delay_asked == row.delay_measured == 5 * MS
+    assert row.rate_measured is None  # 100 small packets leave within 100 ms: too short to say
+    exchange(link.inward, [SECOND] * 1000)
+    assert link.rows()[0].rate_measured == pytest.approx(1e7, rel=0.001)
+
+
+def test_a_link_that_is_reset_decides_as_a_new_one() -> None:
+    def lost(link: Direction, now: int) -> list[int]:
+        link.change(asked("loss 50%"), now)
+        came = {number for _, number in exchange(link, [now] * 100)}
+        return sorted({*range(100)} - came)
+
+    link = direction("")
+    first = lost(link, 0)
+    assert lost(link, SECOND) != first  # what is asked again goes on
+    link.reset(2 * SECOND)
+    assert (link.stats.packets_in, link.is_clear) == (0, True)
+    assert lost(link, 2 * SECOND) == first
+
+
 def test_a_packet_that_leaves_behind_its_time_counts_as_late() -> None:
     link = direction("delay 20ms")
     link.send(udp(), 0)
