@@ -82,6 +82,10 @@ def run(
       netemu run --wire loss 2% delay 20ms --serve 'python3 -m http.server 80' -- curl http://198.18.0.2/
     """
     if wire:
+        refuse_with_wire(
+            tun=tun, addr=addr, host_addr=host_addr, app=app, no_apps=no_apps, flavour=flavour, sysctl=sysctl,
+            link=link, config=config, shared=shared,
+        )  # fmt: skip
         return run_wire_privately(
             WireSettings(name, mtu, pcap, seed, no_offload, client=CURRENT), command or [], context.obj, serve, inside
         )
@@ -121,6 +125,16 @@ def run(
     own = os.path.dirname(os.path.abspath(sys.executable))  # and is found, though this one came from .venv/bin
     os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), own)))
     return run_command(checked, command)
+
+
+def refuse_with_wire(**options: object) -> None:
+    """UsageError for an option that is given and speaks of the emulated host, of which there is none."""
+    for name, given in options.items():
+        if given:
+            says = (
+                "the link's words stand behind --wire" if name == "link" else "there is no emulated host; leave it out"
+            )
+            raise UsageError(f"--{name.replace('_', '-')}: with --wire {says}")
 
 
 def run_wire_privately(

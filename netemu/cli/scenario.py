@@ -25,7 +25,7 @@ HELP = """Check and show the file of a network (scenario.toml).
       [host.server]                     # an emulated host
       address = ["10.0.2.2/24"]
       app = ["web=http:80"]
-      [router.r1]                       # also: routes, nat, firewall
+      [router.r1]
       [link.lan]                        # in: to the second end
       ends = ["laptop", "r1 10.0.1.1/24"]
       profile = "wifi"
@@ -37,6 +37,18 @@ HELP = """Check and show the file of a network (scenario.toml).
       time = "10s"
       link = "wan"
       add = "in loss 5%"                # also: set, rule, down, up, reset
+    \b
+    A router may also have (its ports are called as their links):
+      routes = ["10.9.0.0/16 dev wan"]  # over those that follow from the links
+      nat = { inside = ["lan"], mapping = "endpoint-independent", udp_timeout = "300s" }
+      firewall = ["allow state established,related", "allow in lan", "policy deny"]
+    mapping and filtering are endpoint-independent, address-dependent or address-and-port-dependent (RFC 4787); also
+    hairpinning, port_preservation, port_parity, port_range, inbound_refresh, tcp_established_timeout,
+    tcp_transitory_timeout, icmp_timeout, unsolicited_syn, and forward = ["tcp:8080 -> 10.0.1.2:80"].
+    A firewall's lines are tried in their order: allow|deny|reject [in PORT] [out PORT|self] [proto P] [src PREFIX]
+    [dst PREFIX] [sport PORTS] [dport PORTS] [state new,established,related,invalid], and policy allow|deny|reject.
+    \b
+    Also: title = "…", script = "FILE.py:FUNCTION"; of a host: mtu, flavour, sysctl; of a link: cost (of a path).
     """
 group = typer.Typer(rich_markup_mode=None, help=HELP)
 

@@ -142,7 +142,8 @@ def run_in_background(config: InstanceConfig, tell: int) -> int:
     def on_ready(status: Status) -> None:
         detach_from_terminal(status)
         ends = f"`netemu down{choice(status)}` ends it"
-        says = f"{status.name} is up on {' and '.join(status.addresses)} (pid {status.pid}, log {log_path(status)}); {ends}"
+        on = f" on {' and '.join(status.addresses)}" if status.addresses else ""  # a scenario may have real hosts only
+        says = f"{status.name} is up{on} (pid {status.pid}, log {log_path(status)}); {ends}"
         os.write(tell, says.encode())
         os.close(tell)
 
@@ -182,8 +183,8 @@ def welcome(status: Status) -> str:
         "In another terminal:",
         "",
         *(f"  {command:<38} {what}".rstrip() for command, what in suggestions(status)),
-        f"  {f'netemu ss -a{name}':<38} the sockets and whose they are",
-        f"  {f'netemu capture{name}':<38} every packet and what becomes of it",
+        f"  {f'netemu ss -a{name}':<38} # the sockets and whose they are",
+        f"  {f'netemu capture{name}':<38} # every packet and what becomes of it",
         "",
         "^C ends it.",
     ]
@@ -206,9 +207,9 @@ def suggestions(status: Status) -> list[tuple[str, str]]:
             if app.kind == "http":
                 port = "" if app.port == 80 else f":{app.port}"
                 command = f"curl 'http://[{address}]{port}/'" if is_ipv6 else f"curl http://{address}{port}/"
-                found.append((inside + command, f"app {app.name}"))
+                found.append((inside + command, f"# app {app.name}"))
             elif app.kind in ("echo", "daytime") and not is_ipv6:
-                found.append((f"{inside}nc {address} {app.port}", f"app {app.name}"))
+                found.append((f"{inside}nc {address} {app.port}", f"# app {app.name}"))
             elif app.kind == "trouble" and not is_ipv6:
-                found.append(("netemu trouble --list", f"ports {app.port} to {app.port + app.span - 1} of {address}"))
+                found.append(("netemu trouble --list", f"# ports {app.port} to {app.port + app.span - 1} of {address}"))
     return found

@@ -106,7 +106,9 @@ def make_named_namespace(name: str) -> Callable[[], None]:
     """
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if made.returncode:
-        raise RuntimeFailure(f"no namespace {name!r} can be made: {made.stderr.strip() or 'ip netns add failed'}")
+        why = made.stderr.strip() or "ip netns add failed"
+        hint = "; run as root" if "not permitted" in why or "denied" in why else ""
+        raise RuntimeFailure(f"no namespace {name!r} can be made: {why}{hint}")
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=False)
     waiting = 'read -r _; exec ip netns del "$1"'
     janitor = subprocess.Popen(["sh", "-c", waiting, "sh", name], stdin=subprocess.PIPE, start_new_session=True)

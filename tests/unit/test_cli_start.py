@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,11 +96,12 @@ def test_in_the_foreground_it_says_what_to_type(
     out = capsys.readouterr().out
     for command in (
         "ping -c 3 198.18.0.2",
-        "curl http://198.18.0.2/ ",
+        "curl http://198.18.0.2/",
         "curl 'http://[2001:2::2]/'",
         "nc 198.18.0.2 7",
     ):
-        assert f"  {command}" in out
+        (line,) = (line for line in out.splitlines() if line.startswith(f"  {command} ") or line == f"  {command}")
+        assert shlex.split(line, comments=True) == shlex.split(command)  # it works when it is pasted
     assert out.endswith("^C ends it.\n")
     assert len(out.splitlines()) < 24
     assert all(len(line) < 80 for line in out.splitlines())
@@ -108,6 +110,13 @@ def test_in_the_foreground_it_says_what_to_type(
 def test_what_to_type_names_an_instance_of_another_name() -> None:
     status = Status(**{**{field: getattr(STATUS, field) for field in STATUS.__struct_fields__}, "name": "two"})
     assert "netemu ss -a --name two" in welcome(status)
+
+
+@pytest.mark.parametrize("option", ["--app web=http:81", "--addr 10.0.0.1", "--no-apps", "--shared", "--config x.toml"])
+def test_a_wire_has_no_emulated_host(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *option.split(), "--wire", "delay", "5ms", "--", "true"]) == 2
+    said = f"netemu: {option.split()[0]}: with --wire there is no emulated host; leave it out\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from test_scenario_reader import GOOD
 
 from netemu.cli import main
 from netemu.cli.scenario import HELP
+from netemu.router.nat_config import KEYS
 from netemu.scenario.files import Files
 from netemu.scenario.reader import parse_scenario, read_scenario
 from netemu.scenario.show import toml
@@ -123,8 +124,25 @@ TIME  LINK  CHANGE
 
 def test_the_example_of_the_help_is_right() -> None:
     _, _, example = HELP.partition("and a server:\n")
-    scenario = parse_scenario(example)
+    scenario = parse_scenario(_example(example))
     assert [len(what) for what in (scenario.nodes, scenario.links, scenario.timeline)] == [3, 2, 1]
+    _, _, more = example.partition("called as their links):\n")
+    router = example.replace("[router.r1]\n", "[router.r1]\n" + "".join(more.splitlines(keepends=True)[:3]))
+    (read,) = parse_scenario(_example(router)).routers()
+    assert (read.nat, len(read.routes), len(read.firewall)) == (
+        {"inside": ["lan"], "mapping": "endpoint-independent", "udp_timeout": "300s"},
+        1,
+        3,
+    )
+
+
+def test_the_help_names_every_key_of_a_nat() -> None:
+    assert not [key for key in KEYS if key not in HELP]
+
+
+def _example(text: str) -> str:
+    """What stands before the next paragraph."""
+    return text.partition("\b")[0]
 
 
 def test_diagrams(good: str, capsys: pytest.CaptureFixture[str]) -> None:
