@@ -54,7 +54,7 @@ def test_an_instance_says_which_ports_they_are() -> None:
     assert ports(app) == "20001-20043"
     assert ports(STATUS.apps[0]) == "80"
     said = dict(suggestions(msgspec.structs.replace(STATUS, apps=[app])))
-    assert said["netemu trouble --list"] == "ports 20001 to 20043 of 198.18.0.2"
+    assert said["netemu trouble --list"] == "# ports 20001 to 20043 of 198.18.0.2"
 
 
 @pytest.mark.parametrize(
