@@ -41,7 +41,7 @@ WORDS = """
 def show(link: LinkName = None, name: Instance = None, json: Json = False) -> None:
     """Show what is asked of each direction of each link, and what became of the packets.
 
-    A direction of which nothing is asked does not look at packets, and counts none.
+    A direction of which nothing is asked, and that has no rules, does not look at packets, and counts none.
     """
     rows = client(name).links()
     if link is not None:
@@ -139,7 +139,7 @@ def print_links(rows: list[DirectionRow]) -> None:
                 amount(row.packets_out, row.bytes_out),
                 packets_text(sum(row.dropped.values())),
                 amount(row.queued_packets + row.in_flight, None),
-                row.words or "nothing (packets pass by, uncounted)",
+                asked(row),
             )
             for row in rows
         ],
@@ -147,6 +147,13 @@ def print_links(rows: list[DirectionRow]) -> None:
     for row in rows:
         for line in details(row):
             print(f"  {row.link} {row.direction}: {line}")
+
+
+def asked(row: DirectionRow) -> str:
+    if not row.rules:
+        return row.words or "nothing (packets pass by, uncounted)"
+    rules = "1 rule" if row.rules == 1 else f"{row.rules} rules"
+    return f"{rules}, then {row.words}" if row.words else rules
 
 
 def amount(packets: int, size: int | None) -> str:

@@ -90,7 +90,8 @@ def del_(
 def show(link: LinkName = None, name: Instance = None, json: Json = False) -> None:
     """Show the rules of each link in their order, with what they met and did.
 
-    A rule for both directions has a line for each. One whose limit is used up rests, and counts no more packets.
+    A rule for both directions has a line for each. One whose limit is used up rests, and counts no more packets. Those of
+    the app trouble belong to its ports, and to no link: `netemu trouble NAME` shows them, `netemu why` where they match.
     """
     running = client(name)
     rows = running.rules()

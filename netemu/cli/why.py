@@ -49,7 +49,8 @@ def why(
     """Tell whose a packet would be, and why.
 
     That is, if it arrived now; nothing is changed by asking. Every socket on its port is listed with the reason why it
-    would get the packet or not, then what the stack would answer. With --pcap a packet of a capture is explained by
+    would get the packet or not, then what the stack would answer. What stands before the host is named first: the link to
+    it, and rules that match the packet. With --pcap a packet of a capture is explained by
     what was decided then (its comment) and by the table now.
 
     \b
@@ -161,6 +162,8 @@ def print_verdict(verdict: Verdict, with_packet: bool = True) -> None:
     if verdict.direction == "out":
         print(printable(f"was sent; {verdict.effects[0]}" + (f": {owner(verdict)}" if verdict.socket else "")))
         return
+    for what in verdict.on_the_way:
+        print(printable(f"on its way: {what}"))
     print(printable(result(verdict)))
     if verdict.candidates:
         cells = [

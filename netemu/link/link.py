@@ -94,4 +94,5 @@ def _row(link: Link, way: str, direction: Direction) -> DirectionRow:
         rate_asked=direction.rate_asked,
         rate_measured=stats.rate,
         late=stats.late,
+        rules=len(direction.rules),
     )

@@ -150,3 +150,5 @@ class DirectionRow(msgspec.Struct, frozen=True):
     """While packets waited."""
     late: int
     """Packets that left more than 1 ms behind their time."""
+    rules: int = 0
+    """Rules that packets meet first (`netemu rule show`)."""

@@ -52,6 +52,8 @@ class Between:
         """Told of packets that go no further: (packet, inbound?, why)."""
         self._host = host
         self._ports: dict[int, Callable[[], Bend] | None] = {}
+        self._answers: dict[int, list[str]] = {}
+        """The rules for what a port sends, for people."""
         self._bent: dict[bytes, Bent] = {}
         self._arriving: deque[Sent] = deque()
         self._leaving: deque[Sent] = deque()
@@ -61,11 +63,23 @@ class Between:
 
     def add(self, port: int, rules: Iterable[str], bend: Callable[[], Bend] | None) -> None:
         """From now on packets of this port go through ``rules`` ('in: …', 'out: …'), its connections through a Bend."""
-        self._ports[port] = bend
+        self._ports[port], self._answers[port] = bend, []
         for rule in map(parse_rule, rules):
             for direction, table in (("in", self.inward), ("out", self.outward)):
                 if rule.direction in (direction, "both"):
-                    table.add(rule)
+                    number = table.add(rule)
+                    if table is self.outward:
+                        self._answers[port].append(f"rule {number}: {rule}")
+
+    def matching(self, packet: Packet, now: int) -> list[str]:
+        """What would look twice at a packet for the host if it came now, and at its answers, for people. Nothing is done."""
+        start = self._start(packet, 2)
+        if not start:
+            return []
+        port = int.from_bytes(packet.head[start + 2 : start + 4], "big")
+        make = self._ports[port]
+        bends = [f"{getattr(make, '__name__', 'a bend')}, both ways"] if make is not None else []
+        return [*bends, *self.inward.matching(packet, now), *(f"{rule} (for answers)" for rule in self._answers[port])]
 
     @property
     def deadline(self) -> int:

@@ -44,9 +44,9 @@ from netemu.runtime.observer import Observer, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.plan import HostPlan, InstanceConfig, TunPlan
 from netemu.runtime.privileges import drop_root, target_user
+from netemu.runtime.through import why_through
 from netemu.stack.craft import craft, wanted
-from netemu.stack.host import Host
-from netemu.stack.why import why, why_sent
+from netemu.stack.why import why_sent
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
 
@@ -244,27 +244,28 @@ class Instance:
 
     def why(self, question: Question) -> Verdict:
         now = time.monotonic_ns()
-        host = self._owner(question.dst.rpartition(":")[0].strip("[]"))
-        return why(host, craft(host, wanted(*astuple(question)), now), now)
+        node = self._owner(question.dst.rpartition(":")[0].strip("[]"))
+        host = node.engine.host
+        return why_through(node, craft(host, wanted(*astuple(question)), now), now)
 
     def why_packet(self, data: bytes, length: int, sent: bool) -> Verdict:
         cut = len(data) < length  # then nothing can be said about checksums, and what is missing is taken for zeros
         packet = Packet(data + bytes(length - len(data)), csum_start=1) if cut else Packet(data)
         first, size = (12, 4) if data[:1] and data[0] >> 4 == 4 else (8, 16)
         address = data[first if sent else first + size :][:size]
-        host = self._owner(str(ip_address(address)) if len(address) == size else "")
-        return why_sent(host, packet) if sent else why(host, packet, time.monotonic_ns())
+        node = self._owner(str(ip_address(address)) if len(address) == size else "")
+        return why_sent(node.engine.host, packet) if sent else why_through(node, packet, time.monotonic_ns())
 
-    def _owner(self, address: str) -> Host:
+    def _owner(self, address: str) -> HostNode:
         """The host with this address, or else the first one: it will say that the packet is not for it."""
-        hosts = [node.engine.host for node in self.network.hosts.values()]
+        hosts = list(self.network.hosts.values())
         if not hosts:
             raise ValueError("there is no emulated host in this instance")
         try:
             packed = ip_address(address).packed
         except ValueError:
             return hosts[0]
-        return next((host for host in hosts if packed in host.addresses), hosts[0])
+        return next((node for node in hosts if packed in node.engine.host.addresses), hosts[0])
 
     def links(self) -> list[DirectionRow]:
         return self._links.rows()

@@ -48,3 +48,5 @@ class Verdict(msgspec.Struct, frozen=True):
     answers: list[Answer] = []
     effects: list[str] = []
     """What else would happen."""
+    on_the_way: list[str] = []
+    """What stands before the host and might have a say: the link, its rules, those of apps."""

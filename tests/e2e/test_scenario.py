@@ -92,6 +92,49 @@ def test_a_client_behind_nat_reaches_a_server_and_nobody_reaches_the_client(netn
         assert "has no host 'nowhere'; it has printer, server" in refused.stderr
 
 
+TROUBLED = """
+[tun.visitor]
+address = ["10.7.1.2/24"]
+namespace = "visitor"
+[host.bad]
+address = ["10.7.2.2/24"]
+app = ["trouble"]
+[router.r]
+[link.near]
+ends = ["visitor", "r 10.7.1.1/24"]
+[link.far]
+ends = ["r 10.7.2.1/24", "bad"]
+both = "delay 10ms"
+"""
+
+
+def test_trouble_behind_a_router(netns: Namespace) -> None:
+    """Two of its ports are rules for packets, one is a host's doing, one a bend's."""
+
+    def curl(port: int, most: int = PATIENCE) -> list[str]:
+        said = "%{exitcode} %{time_connect} %{size_download}"
+        url = f"http://10.7.2.2:{port}/"
+        return client.run("sh", "-c", f"curl -s -o /dev/null -m {most} -w '{said}' {url} || true").split()
+
+    with scenario(netns, "troubled.toml", "visitor", TROUBLED) as (instance, client):
+        assert curl(10001, 2)[0] == "28"  # no-answer
+        status, connected, size = curl(10003)  # lost-syns
+        assert (status, int(size) > 0) == ("0", True)
+        assert float(connected) >= 1.9  # the third SYN: Linux sends the first few a second apart
+        assert curl(10005)[0] == "7"  # refuse
+        assert curl(10021)[0] == "18"  # truncated
+        assert curl(10035)[0] == "0"  # blind-reset
+
+        def on_the_way(port: int) -> list[str]:
+            told = instance.netemu("why", "tcp", "10.7.1.2:5000", f"10.7.2.2:{port}", "--flags", "S").stdout
+            return [line.removeprefix("on its way: ") for line in told.splitlines() if line.startswith("on its way")]
+
+        delay = "link far: delay 10ms"
+        assert on_the_way(10001) == [delay, "at the host: rule 1: in: tcp.dstport == 10001 and tcp.flags.syn drop"]
+        assert on_the_way(10035) == [delay, "at the host: BlindReset, both ways"]
+        assert on_the_way(10005) == [delay]
+
+
 def test_a_wrong_file_starts_nothing(netns: Namespace, tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     nodes = '[host.a]\naddress = ["10.0.0.1/24"]\n[tun.b]\naddress = ["10.0.0.2/24"]\n'

@@ -88,3 +88,17 @@ def test_the_table_has_units(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing (packets pass by, uncounted)" in out
     line = " ".join(out.splitlines()[2].split())
     assert line == "link out host tun 0 packets 0 packets 0 packets 0 packets delay 20ms"
+
+
+def test_a_direction_with_rules_does_not_say_that_packets_pass_by(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown() -> list[str]:
+        capsys.readouterr()
+        assert main(["link", "show"]) == 0
+        return [line.split("packets  ")[-1] for line in capsys.readouterr().out.splitlines()[1:]]
+
+    assert main(["rule", "add", "in: tcp.flags.syn drop first 2"]) == 0
+    assert shown() == ["1 rule", "nothing (packets pass by, uncounted)"]
+    assert main(["rule", "add", "udp drop"]) == 0
+    assert main(["link", "set", "in", "delay", "5ms"]) == 0
+    assert shown() == ["2 rules, then delay 5ms", "1 rule"]
+    assert [row["rules"] for row in run(capsys, "show")] == [2, 1]

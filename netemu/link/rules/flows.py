@@ -7,6 +7,8 @@ nothing of flows cost nothing.
 
 from __future__ import annotations
 
+from copy import copy
+
 from netemu.link.rules.view import View
 from netemu.wire.ip import TCP
 from netemu.wire.tcp import ACK, FIN, RST, SYN, parse_options, unwrap
@@ -66,6 +68,14 @@ class FlowTracker:
     def peek(self, view: View) -> None:
         """Give ``view`` its flow as it stood before this packet."""
         view.flow = self._flows.get(view.key()) or Flow(view.now)
+
+    def foresee(self, view: View) -> None:
+        """Give ``view`` its flow as it will stand once this packet is counted in; it is not."""
+        alone, key = FlowTracker(1), view.key()
+        if key in self._flows:
+            flow = alone._flows[key] = copy(self._flows[key])
+            flow.repeated = flow.repeated.copy()
+        alone.note(view)
 
     def note(self, view: View) -> None:
         """Count a packet in, a super-packet as so many packets, and give ``view`` its flow."""

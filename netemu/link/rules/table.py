@@ -110,6 +110,17 @@ class RuleTable:
             for entry in self._entries
         ]
 
+    def matching(self, packet: Packet, now: int) -> list[str]:
+        """The rules that would look twice at this packet if it came now, as people know them. Nothing is counted."""
+        view = View(packet, now)
+        if self._flows is not None:
+            self._flows.foresee(view)
+        return [
+            f"rule {entry.number}: {entry.rule}"
+            for entry in self._entries
+            if entry.exact(view) and not entry.meter.rests(now)
+        ]
+
     def _index(self, number: int) -> int:
         for index, entry in enumerate(self._entries):
             if entry.number == number:
