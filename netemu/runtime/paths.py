@@ -79,8 +79,11 @@ def claim(name: str, uid: int | None = None, gid: int | None = None, *, shared: 
     directory = InstanceDirectory(path, _lock(path, owner))
     for passed in (path.parent, path) if shared else ():
         passed.chmod(0o755)
-    for leftover in (SOCKET, INFO, LOG):
-        (path / leftover).unlink(missing_ok=True)
+    for leftover in path.iterdir():  # of one that was killed: a directory is one of its hosts
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     directory.write_info(b'{"name": "%s", "pid": %d}\n' % (name.encode(), os.getpid()))
     if owner[0] != os.geteuid():
         os.chown(directory.info, *owner)

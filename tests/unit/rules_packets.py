@@ -37,7 +37,8 @@ PACKETS: dict[str, Any] = {
     "first fragment": IP(src=A, dst=B, id=10, flags="MF") / UDP(sport=1, dport=2, len=2000, chksum=7) / Raw(b"y" * 64),
     "later fragment": IP(src=A, dst=B, id=10, frag=9, proto=17) / Raw(b"\0\x35" * 12),
     "later fragment6": IPv6(src=A6, dst=B6) / IPv6ExtHdrFragment(offset=5, nh=6, m=0) / Raw(b"\0\x50" * 12),
-    "other": IP(src=A, dst="224.0.0.22", id=11, proto=2) / Raw(bytes(8)),
+    "other": IP(src=A, dst="224.0.0.22", id=11, proto=253)
+    / Raw(bytes(8)),  # for experiments: scapy has no layer for it
 }
 RAW = {name: bytes(packet) for name, packet in PACKETS.items()}
 
