@@ -20,7 +20,7 @@ from netemu.runtime.paths import check_name
 from netemu.runtime.plan import HostPlan, InstanceConfig, LinkPlan, Plan, TunPlan
 from netemu.runtime.privileges import target_user
 from netemu.stack.flavours import FLAVOURS
-from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure
+from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure, wanted
 from netemu.tcp.config import Config
 
 Address = IPv4Address | IPv6Address
@@ -246,8 +246,7 @@ def _sysctl(texts: list[str]) -> dict[str, str]:
                 f"--sysctl {name}: not known; known: {', '.join(sorted([*SETTINGS, PORT_RANGE]))}"
             ) from None
         except ValueError:
-            wanted = "two port numbers, such as '32768 60999'" if name == PORT_RANGE else "a number"
-            raise UsageError(f"--sysctl {text}: give {wanted}") from None
+            raise UsageError(f"--sysctl {text}: give {wanted(name)}") from None
         chosen[name] = value.strip()
     return chosen
 

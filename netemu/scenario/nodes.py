@@ -14,7 +14,7 @@ from netemu.router.routes import RouteError, parse_route
 from netemu.scenario.model import DEFAULT_MTU, Host, Interface, Node, Router, Tun
 from netemu.scenario.section import Section, Source, unknown
 from netemu.stack.flavours import FLAVOURS
-from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure
+from netemu.stack.sysctl import PORT_RANGE, SETTINGS, configure, wanted
 from netemu.tcp.config import Config
 
 KEYS = {
@@ -160,8 +160,7 @@ def _sysctl(section: Section) -> dict[str, str]:
         try:
             configure(Config(), {name: str(value)})
         except ValueError:
-            wanted = "two port numbers, such as '32768 60999'" if name == PORT_RANGE else "a number"
-            raise section.wrong(key, f"{value!r} will not do; give {wanted}") from None
+            raise section.wrong(key, f"{value!r} will not do; give {wanted(name)}") from None
         chosen[name] = str(value).strip()
     return chosen
 

@@ -14,6 +14,7 @@ from netemu.stack import constants as so
 from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, as_int, buffer_size, error
 from netemu.stack.tcpinfo import tcp_info
 from netemu.tcp.config import MS, SECOND
+from netemu.tcp.congestion.registry import ALGORITHMS
 from netemu.tcp.state import State
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ LINGER = Struct("=ii")
 """struct linger: l_onoff, l_linger."""
 TCP_MIN_MSS, MAX_TCP_WINDOW = 88, 32767
 DEFAULT_MSS = 536
+CA_NAME_MAX = 16
+"""TCP_CA_NAME_MAX: bytes of an algorithm's name, the zero behind it counted."""
 
 
 class Option(NamedTuple):
@@ -108,6 +111,21 @@ def _write_hold(socket: StreamSocket, value: int | bytes) -> None:
         c.release()
 
 
+def _read_congestion(socket: StreamSocket) -> bytes:
+    name: str = socket.own.get("congestion", socket.host.config.congestion)
+    return name.encode().ljust(CA_NAME_MAX, b"\0")
+
+
+def _write_congestion(socket: StreamSocket, value: int | bytes) -> None:
+    """By name, from now on: the window stays as it is. ENOENT for a name that nobody knows."""
+    if isinstance(value, int) or not value:
+        raise error(errno.EINVAL, "TCP_CONGESTION wants a name, such as b'cubic'")
+    name = value[: CA_NAME_MAX - 1].split(b"\0")[0].decode("ascii", "replace")
+    if name not in ALGORITHMS:
+        raise error(errno.ENOENT, f"no congestion control {name!r}; there are {', '.join(ALGORITHMS)}")
+    socket.own["congestion"] = name
+
+
 OPTIONS: dict[tuple[int, int], Option] = {
     (so.SOL_SOCKET, so.SO_ERROR): Option(_read_error, None),
     (so.SOL_SOCKET, so.SO_ACCEPTCONN): Option(lambda socket: int(socket.listener is not None), None),
@@ -122,6 +140,7 @@ OPTIONS: dict[tuple[int, int], Option] = {
     (so.IPPROTO_TCP, so.TCP_KEEPINTVL): _setting("keepalive_interval", SECOND, 1, 32767),
     (so.IPPROTO_TCP, so.TCP_KEEPCNT): _setting("keepalive_probes", 1, 1, 127),
     (so.IPPROTO_TCP, so.TCP_USER_TIMEOUT): _setting("user_timeout", MS, 0, (1 << 31) - 1),
+    (so.IPPROTO_TCP, so.TCP_CONGESTION): Option(_read_congestion, _write_congestion),
     (so.IPPROTO_TCP, so.TCP_INFO): Option(tcp_info, None),
     (so.SOL_NETEMU, so.HOLD_SYNACK): Option(
         lambda socket: int(socket.connection.held if socket.connection else socket.hold_synack), _write_hold

@@ -26,7 +26,11 @@ OnEvent = Callable[["Socket", int], None]
 SO_RCVBUF_DEFAULT = 212992  # net.core.rmem_default
 BUFFER_MAX = 4 << 20  # net.core.rmem_max and wmem_max
 RCVBUF_MIN, SNDBUF_MIN = 2304, 4608
-TEXTS = ((so.SOL_SOCKET, so.SO_BINDTODEVICE), (so.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF))
+TEXTS = (
+    (so.SOL_SOCKET, so.SO_BINDTODEVICE),
+    (so.SOL_SOCKET, so.SO_ATTACH_REUSEPORT_CBPF),
+    (so.IPPROTO_TCP, so.TCP_CONGESTION),
+)
 """Options whose value is a text, or may be."""
 LARGEST_OPTION = 1024
 """Bytes that getsockopt can be asked for, as Python's."""

@@ -368,6 +368,7 @@ class StreamSocket(Socket):
             c.path_mss = min(c.path_mss, self.maxseg)
         if self.own:
             c.config = replace(self.host.config, **self.own)
+            c.choose_congestion_control()
         if self.keepalive != c.keepalive:
             c.keepalive = self.keepalive
             c.deadline_keepalive = self.host.now + c.config.keepalive_time if self.keepalive else NEVER

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netemu.tcp.config import SECOND, Config
+from netemu.tcp.congestion.registry import ALGORITHMS
 
 SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_timestamps": ("timestamps", 1),
@@ -22,6 +23,8 @@ SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_keepalive_probes": ("keepalive_probes", 1),
     "net.ipv4.tcp_rfc1337": ("rfc1337", 1),
     "net.ipv4.tcp_migrate_req": ("migrate_req", 1),
+    "net.ipv4.tcp_slow_start_after_idle": ("slow_start_after_idle", 1),
+    "net.ipv4.tcp_congestion_control": ("congestion", 1),
     "net.ipv4.ip_autobind_reuse": ("autobind_reuse", 1),
     "net.ipv4.ip_unprivileged_port_start": ("unprivileged_port_start", 1),
 }
@@ -41,12 +44,30 @@ def configure(config: Config, settings: Mapping[str, int | str | tuple[int, int]
             continue
         if isinstance(given, tuple):
             raise ValueError(f"{name}: give one number")
-        value = int(given)
         field, unit = SETTINGS[name]
+        if field == "congestion":
+            changes[field] = _algorithm(str(given).strip())
+            continue
+        value = int(given)
         if field == "orphan_retries":
             value = value or 8  # as Linux reads a zero
         changes[field] = bool(value) if isinstance(getattr(config, field), bool) else value * unit
     return replace(config, **changes)  # type: ignore[arg-type]  # fields and their types come from the table above
+
+
+def wanted(name: str) -> str:
+    """What a value of this setting has to be, in words."""
+    if name == PORT_RANGE:
+        return "two port numbers, such as '32768 60999'"
+    if SETTINGS[name][0] == "congestion":
+        return f"one of {', '.join(ALGORITHMS)}"
+    return "a number"
+
+
+def _algorithm(name: str) -> str:
+    if name not in ALGORITHMS:
+        raise ValueError(f"there is no congestion control {name!r}; give one of {', '.join(ALGORITHMS)}")
+    return name
 
 
 def _port_range(given: int | str | tuple[int, int]) -> tuple[int, int]:

@@ -349,9 +349,12 @@ def _advance(c: Connection, ack: int, now: int) -> None:
     if c.timed_end and ack >= c.timed_end:
         if c.recovery.phase is Phase.OPEN:  # else the ACK may have waited for a retransmission (Karn)
             c.rtt.sample(now - c.timed_at)
+            c.cc.on_rtt(now - c.timed_at, now)
         c.timed_end = 0
     c.retransmits = 0
     c.sendbuf.acknowledge(ack)
+    if c.delivery is not None:
+        c.delivery.on_ack(c, acked, now)
     c.recovery.on_advance(c, acked, now)
     if c.snd_up < ack:
         c.snd_up = ack

@@ -50,4 +50,5 @@ class Config:
     autobind_reuse: bool = False  # net.ipv4.ip_autobind_reuse: bind(0) may share a port when all are taken
     migrate_req: bool = False  # tcp_migrate_req: what a closing listener has not accepted goes to its group
     rfc1337: bool = False  # tcp_rfc1337: a RST does not end TIME-WAIT
-    congestion: str = "newreno"  # tcp_congestion_control
+    congestion: str = "cubic"  # tcp_congestion_control
+    slow_start_after_idle: bool = True  # tcp_slow_start_after_idle

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from netemu.reasons import Close, Reset
 from netemu.tcp import arrives, receiver, sender, timers
 from netemu.tcp.config import NEVER, SECOND, Config
+from netemu.tcp.congestion.delivery import Delivery
 from netemu.tcp.congestion.registry import ALGORITHMS
 from netemu.tcp.reassembly import Reassembly
 from netemu.tcp.recovery import Recovery
@@ -59,6 +60,7 @@ class Connection:
         "deadline_rtx",
         "deadline_user",
         "default_mss",
+        "delivery",
         "error",
         "events",
         "fin_received",
@@ -165,6 +167,8 @@ class Connection:
         self.nodelay = False
         self.cc = ALGORITHMS[config.congestion](path_mss)
         self.recovery = Recovery(iss)
+        self.delivery: Delivery | None = None
+        """While congestion control wants samples of the path."""
         self.rtt = RttEstimator(config)
         self.timed_end = self.timed_at = 0  # the one segment that is being timed; timed_end 0 for none
         self.retransmits = 0
@@ -255,6 +259,20 @@ class Connection:
     def next_timer(self) -> int:
         """When on_timer is due, ns; NEVER for no time."""
         return min(self.deadline_rtx, self.deadline_ack, self.deadline_keepalive, self.deadline_user)
+
+    def choose_congestion_control(self) -> None:
+        """As the configuration has it; a window that is in use stays."""
+        kind = ALGORITHMS[self.config.congestion]
+        if type(self.cc) is not kind:
+            before, self.cc = self.cc, kind(self.mss)
+            if self.state not in (State.CLOSED, State.SYN_SENT):
+                self.cc.follow(before)
+
+    def sample(self, end: int, now: int) -> None:
+        """Congestion control wants to know how the segment up to ``end``, which leaves now, fares."""
+        if self.delivery is None:
+            self.delivery = Delivery()
+        self.delivery.on_sent(self, end, now)
 
     # -- what leaves --------------------------------------------------------------------------------------------------------
 

@@ -111,8 +111,13 @@ def _blocked(c: Connection, by_congestion: bool, now: int) -> int:
 def _new(c: Connection, length: int, now: int) -> Segment:
     """Send ``length`` bytes at SND.NXT, with the FIN if it comes next."""
     seq, end = c.snd_nxt, c.snd_nxt + length
-    if seq == c.snd_una and now - c.last_sent > c.config.min_rto and now - c.last_sent > c.rtt.rto:
-        c.cc.on_idle()
+    if (
+        seq == c.snd_una
+        and now - c.last_sent > c.config.min_rto
+        and now - c.last_sent > c.rtt.rto
+        and c.config.slow_start_after_idle
+    ):
+        c.cc.on_idle(now - c.last_sent, c.rtt.rto)
     c.last_sent = now
     flags = ACK
     if end == c.sendbuf.end:
@@ -126,6 +131,8 @@ def _new(c: Connection, length: int, now: int) -> Segment:
         c.small_end = end
     if not c.timed_end and now - c.timed_at >= SAMPLE_INTERVAL:
         c.timed_end, c.timed_at = end, now
+    if end - c.snd_una >= c.cc.samples_from:
+        c.sample(end, now)
     if c.deadline_rtx == NEVER or c.persist:
         c.persist = c.override = False
         c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1

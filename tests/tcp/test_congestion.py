@@ -134,7 +134,7 @@ def test_idleness_does_not_widen_a_small_window() -> None:
     """The restart window is min(IW, cwnd)."""
     cc = NewReno(1000)
     cc.cwnd = 3000
-    cc.on_idle()
+    cc.on_idle(10**10, 10**9)
     assert cc.cwnd == 3000
 
 

@@ -114,6 +114,7 @@ class WireEnd:
         test = os.environ.get("PYTEST_CURRENT_TEST", "")
         self.iss, self.peer_iss = ISNS[crc32(test.encode()) % len(ISNS)]
         config.setdefault("rcvbuf", RCVBUF)
+        config.setdefault("congestion", "newreno")  # whose windows are easy to tell; the others have tests of their own
         self.config = Config(**config)
         self.connection = Connection(self.config, self.iss, path_mss, self.iss, default_mss)
         self.time_wait: TimeWait | None = None

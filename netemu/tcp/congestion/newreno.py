@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from netemu.tcp.congestion.base import CongestionControl
-
-MAX_CWND = 1 << 30
+from netemu.tcp.congestion.base import MAX_CWND, CongestionControl
 
 
 class NewReno(CongestionControl):
@@ -31,6 +29,6 @@ class NewReno(CongestionControl):
             self._counted -= cwnd
             self.cwnd = cwnd + self.mss
 
-    def on_loss(self, flight: int, now: int) -> None:
+    def reduce(self, flight: int, now: int) -> None:
         self.ssthresh = max(flight >> 1, 2 * self.mss)
         self._counted = 0
