@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from tun import address
+from tun.counters import Counters
 from tun.errors import TunError
 from tun.netns import call_in
 from tun.offload import HEADER_SIZE, OFFLOADS, PLAIN, Buffer, RawFrame, pack, unpack
@@ -72,6 +73,7 @@ class Tun:
             self.fd, self.name, self.offload = _open(name, offload, owner)
         else:
             self.fd, self.name, self.offload = call_in(netns, lambda: _open(name, offload, owner))
+        self._counters = Counters(self.name, netns)
 
     def fileno(self) -> int:
         return self.fd
@@ -137,8 +139,14 @@ class Tun:
         """
         address.configure(self.name, self.mtu, addresses, routes, up=up, netns=self.netns)
 
+    def unread(self) -> int:
+        """Packets (a super-packet is one) that the kernel threw away since this was opened, because they were not read in
+        time: its queue (txqueuelen, 500 packets) was full. 0 where /proc does not tell."""
+        return self._counters.unread()
+
     def close(self) -> None:
         """Close the descriptor, which removes the device unless it was made beforehand; again is no error."""
+        self._counters.close()
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             os.close(fd)

@@ -178,6 +178,11 @@ def details(row: DirectionRow) -> list[str]:
         lines.append(
             f"rate {bit_rate(row.rate_asked)} asked, {bit_rate(row.rate_measured)} measured while packets waited"
         )
+    if row.unread:
+        lines.append(
+            f"{packets_text(row.unread)} never came to the link: the kernel's queue was full, since more came than this "
+            "machine does in time"
+        )
     if row.late:
         lines.append(
             f"{packets_text(row.late)} left more than 1 ms late: it is asked for more than this machine does in time"

@@ -152,3 +152,5 @@ class DirectionRow(msgspec.Struct, frozen=True):
     """Packets that left more than 1 ms behind their time."""
     rules: int = 0
     """Rules that packets meet first (`netemu rule show`)."""
+    unread: int = 0
+    """Packets that never came to the link: the kernel threw them away, because the device at its end was not read in time."""

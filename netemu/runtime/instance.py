@@ -94,7 +94,7 @@ class Instance:
         for name, tun in self.tuns.items():
             self.network.attachments[name].point = tun.name
         self._observer = Observer(self.network)
-        self._links = Links(self.network, time.monotonic_ns)
+        self._links = Links(self.network, time.monotonic_ns, {name: tun.unread for name, tun in self.tuns.items()})
         if capture is not None:
             self._observer.add(capture)
         from netemu.runtime.control import (

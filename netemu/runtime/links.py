@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from netemu.link.link import Link
 from netemu.link.rules.actions import Steer
@@ -18,13 +21,24 @@ from netemu.runtime.network import Network
 class Links:
     """The links of ``network`` by name. ValueError, in one line, for all that a user gets wrong."""
 
-    def __init__(self, network: Network, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, network: Network, clock: Callable[[], int], unread: Mapping[str, Callable[[], int]] | None = None
+    ) -> None:
+        """``unread``: of attachments by name, how many packets the kernel threw away because they were not read in time."""
         self._network = network
         self._clock = clock
+        self._unread = unread or {}
+        self._unread_before: Counter[str] = Counter()
 
     def rows(self) -> list[DirectionRow]:
         """A row for each direction of each link."""
-        return [row for link in self._network.links.values() for row in link.rows()]
+        return [self._with_unread(row) for link in self._network.links.values() for row in link.rows()]
+
+    def _with_unread(self, row: DirectionRow) -> DirectionRow:
+        source = row.source
+        if source not in self._unread:
+            return row
+        return replace(row, unread=self._unread[source]() - self._unread_before[source])
 
     def find(self, name: str | None) -> Link:
         """The link of that name, or the only one there is."""
@@ -46,6 +60,9 @@ class Links:
             for way in words or ["both"]:
                 for direction in link.directions(way):
                     direction.reset(now)
+                    source = link.ends[direction is link.outward]
+                    if source in self._unread:
+                        self._unread_before[source] = self._unread[source]()
         else:
             current = link.inward.impairments, link.outward.impairments
             asked = parse_ways(words, current, adds=action == "add", read_file=files.__getitem__)

@@ -200,6 +200,19 @@ def test_read_returns_what_is_there_up_to_the_limit(netns: Namespace) -> None:
         assert numbers == [[0, 1, 2], [3, 4], []]
 
 
+def test_what_nobody_reads_in_time_is_counted(netns: Namespace) -> None:
+    with Tun("t0", netns=netns.name) as device:
+        device.configure([f"{HOST4}/24"])
+        assert device.unread() == 0
+        with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(600):
+                sender.sendto(b"x", (PEER4, 9))
+        kept = 0
+        while frames := device.read():
+            kept += sum(packet[9] == socket.IPPROTO_UDP for packet, *_ in frames if packet[0] >> 4 == 4)
+        assert 0 < device.unread() == 600 - kept
+
+
 def test_a_full_device_takes_nothing_and_loses_nothing(netns: Namespace) -> None:
     """What is written waits behind a slow shaper until the device's send buffer (made small) is full."""
     with Tun("t0", netns=netns.name) as device:

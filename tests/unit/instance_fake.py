@@ -81,7 +81,9 @@ class FakeInstance:
         network = Network()
         tun, host = network.attach("tun", Sink()), network.add_host("host", self._host())
         network.connect(tun.end, host.end, Link("link", ("tun", "host"), 1))
-        self._links = Links(network, lambda: 1)
+        self.unread = 0
+        """What the kernel threw away at the device."""
+        self._links = Links(network, lambda: 1, {"tun": lambda: self.unread})
 
     def status(self) -> Status:
         return STATUS

@@ -102,3 +102,17 @@ def test_a_direction_with_rules_does_not_say_that_packets_pass_by(capsys: pytest
     assert main(["link", "set", "in", "delay", "5ms"]) == 0
     assert shown() == ["2 rules, then delay 5ms", "1 rule"]
     assert [row["rules"] for row in run(capsys, "show")] == [2, 1]
+
+
+def test_what_the_kernel_threw_away_is_told_and_reset_counts_from_zero(
+    capsys: pytest.CaptureFixture[str], server: Served
+) -> None:
+    server.instance.unread = 41
+    assert main(["link", "show"]) == 0
+    says = "link in: 41 packets never came to the link: the kernel's queue was full"
+    assert says in capsys.readouterr().out
+    assert [row["unread"] for row in run(capsys, "show")] == [41, 0]
+    assert [row["unread"] for row in run(capsys, "reset", "out")] == [41, 0]
+    assert [row["unread"] for row in run(capsys, "reset", "in")] == [0, 0]
+    server.instance.unread += 1
+    assert [row["unread"] for row in run(capsys, "show")] == [1, 0]
