@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +32,10 @@ from netemu.cli.dashes import CommandOrWire
 from netemu.cli.wire import CURRENT, Serve, WireSettings, run_wired
 from netemu.runtime.errors import RuntimeFailure
 
+if TYPE_CHECKING:
+    from netemu.cli.settings import Settings
+    from netemu.runtime.plan import InstanceConfig, TunPlan
+
 Command = CommandOrWire
 
 
@@ -43,6 +49,12 @@ def run(
         bool, typer.Option("--wire", help="Between two kernels: `run --wire [WORDS]... [--serve COMMAND] -- COMMAND`.")
     ] = False,
     serve: Serve = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            "--scenario", metavar="FILE.toml", help="A whole network instead of one host, as `netemu up` has it."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the instance [default: run-PID].")
     ] = None,
@@ -77,6 +89,11 @@ def run(
       netemu run --pcap all.pcapng -- ping -c 3 198.18.0.2
       netemu run -- sh -c 'echo hello | nc -N 198.18.0.2 7; netemu ss -a'
       netemu run -- bash                                   # look around
+      netemu run --scenario home.toml -- traceroute 203.0.113.10
+
+    With a scenario the command is where its TUN devices are that have no namespace or, where all have one, in that of the
+    first.
+
     \b
     With --wire there is no emulated host, but a server and a client of yours (see `netemu wire --help`):
       netemu run --wire loss 2% delay 20ms --serve 'python3 -m http.server 80' -- curl http://198.18.0.2/
@@ -84,7 +101,7 @@ def run(
     if wire:
         refuse_with_wire(
             tun=tun, addr=addr, host_addr=host_addr, app=app, no_apps=no_apps, flavour=flavour, sysctl=sysctl,
-            link=link, config=config, shared=shared,
+            link=link, config=config, shared=shared, scenario=scenario,
         )  # fmt: skip
         return run_wire_privately(
             WireSettings(name, mtu, pcap, seed, no_offload, client=CURRENT), command or [], context.obj, serve, inside
@@ -93,7 +110,7 @@ def run(
         raise UsageError("--serve: only with --wire; an emulated host has its apps (--app)")
     if not command:
         raise UsageError("the command is missing: netemu run [OPTIONS] -- COMMAND... (`netemu run --help` explains)")
-    from netemu.cli.settings import DEFAULT_NAME, Settings, build_config, read_file
+    from netemu.cli.settings import Settings, read_file
 
     settings = Settings(
         name,
@@ -113,9 +130,7 @@ def run(
         link=link,
     )
     settings = settings.over(read_file(config)) if config else settings
-    if settings.name is None:  # any number of them may run beside each other, each in its own namespace
-        settings.name, settings.tun = f"run-{os.getpid()}", settings.tun or DEFAULT_NAME
-    checked = build_config(settings)
+    checked = checked_config(settings, scenario, inside=inside)
     if not inside:
         enter_private_namespace()
 
@@ -125,6 +140,33 @@ def run(
     own = os.path.dirname(os.path.abspath(sys.executable))  # and is found, though this one came from .venv/bin
     os.environ["PATH"] = os.pathsep.join(filter(None, (os.environ.get("PATH"), own)))
     return run_command(checked, command)
+
+
+def checked_config(settings: Settings, scenario: str | None, *, inside: bool) -> InstanceConfig:
+    """``inside``: the private network namespace is there, and we look like root in it."""
+    from netemu.cli.settings import DEFAULT_NAME, build_config, scenario_config
+
+    if settings.name is None:  # any number of them may run beside each other, each in its own namespace
+        settings.name = f"run-{os.getpid()}"
+        settings.tun = settings.tun or (DEFAULT_NAME if scenario is None else None)
+    if scenario is None:
+        return build_config(settings)
+    checked = scenario_config(scenario, settings)
+    tuns = in_private_namespace(checked.plan.tuns)
+    if not inside and os.geteuid():
+        for tun in tuns:
+            if tun.netns is not None:
+                raise UsageError(
+                    f"{scenario}: tun {tun.name}: another namespace, {tun.netns!r}, takes root; run it with sudo"
+                )
+    return replace(checked, plan=replace(checked.plan, tuns=tuns))
+
+
+def in_private_namespace(tuns: Sequence[TunPlan]) -> tuple[TunPlan, ...]:
+    """The private namespace, where the command runs, stands for that of the first, if none is without."""
+    if not all(tun.netns for tun in tuns):
+        return tuple(tuns)
+    return tuple(replace(tun, netns=None, makes_netns=False) if tun.netns == tuns[0].netns else tun for tun in tuns)
 
 
 def refuse_with_wire(**options: object) -> None:

@@ -143,3 +143,18 @@ def test_a_wrong_file_starts_nothing(netns: Namespace, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == f"netemu: {path}:7: link.l.both: loss 120%: a share is between 0% and 100%\n"
     assert "b" not in netns.run("ip", "-br", "link").stdout.split()
+
+
+def test_run_in_a_scenario(netns: Namespace) -> None:
+    """The namespace that the file names is not made: the command has it for its own."""
+
+    def run(command: str) -> str:
+        file = str(SCENARIOS / "home.toml")
+        return netns.run(NETEMU, "run", "--scenario", file, "--", "sh", "-c", command, timeout=3 * PATIENCE).stdout
+
+    assert run("curl -s --max-time 20 http://203.0.113.10/").startswith("<!DOCTYPE html>")
+    shown = run("ip -br address; netemu link show --json; ls /run/netns; netemu ss -a")
+    assert "192.168.1.20/24" in shown
+    assert '"dsl"' in shown
+    assert "laptop\n" not in shown
+    assert "printer" in shown

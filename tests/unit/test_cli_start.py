@@ -185,3 +185,68 @@ def test_run_ends_with_the_status_of_its_command(monkeypatch: pytest.MonkeyPatch
     assert argv == ["ls", "-l", "--name"]
     assert (config.name, config.plan.tuns[0].device) == (f"run-{os.getpid()}", "netemu0")
     assert os.environ["NETEMU_NAME"] == config.name
+
+
+SCENARIO = """
+[tun.laptop]
+address = ["10.0.1.2/24"]
+{laptop}
+[tun.phone]
+address = ["10.0.3.2/24"]
+{phone}
+[host.server]
+address = ["10.0.2.2/24"]
+[router.r]
+[link.a]
+ends = ["laptop", "r"]
+[link.b]
+ends = ["phone", "r"]
+[link.c]
+ends = ["r", "server"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("laptop", "phone", "where"),
+    [
+        ("", "", [None, None]),
+        ('namespace = "x"', 'namespace = "x"', [None, None]),
+        ('namespace = "x"', 'namespace = "y"', [None, "y"]),
+        ('namespace = "x"', "", ["x", None]),
+    ],
+)
+def test_run_in_a_scenario_is_where_its_first_device_is(
+    laptop: str, phone: str, where: list[str | None], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[InstanceConfig] = []
+
+    def run_command(config: InstanceConfig, argv: list[str]) -> int:
+        seen.append(config)
+        return len(argv)
+
+    path = base / "s.toml"
+    path.write_text(SCENARIO.format(laptop=laptop, phone=phone))
+    pretend(monkeypatch, run_command=run_command)
+    monkeypatch.setattr(namespace, "bring_up_loopback", lambda: None)
+    assert main(["run", "--inside", "--scenario", str(path), "ls", "-l"]) == 2
+    (config,) = seen
+    assert config.name == f"run-{os.getpid()}"
+    assert [tun.netns for tun in config.plan.tuns] == where
+    assert [tun.makes_netns for tun in config.plan.tuns] == [netns is not None for netns in where]
+
+
+def test_what_run_says_of_a_scenario(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = base / "s.toml"
+    path.write_text(SCENARIO.format(laptop="", phone='namespace = "y"'))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for arguments, says in (
+        (["--scenario", str(path)], f"{path}: tun phone: another namespace, 'y', takes root; run it with sudo"),
+        (["--scenario", str(path), "--mtu", "1400"], f"--mtu: with a scenario, the file says it; put it into {path}"),
+        (["--scenario", "x.toml", "--wire"], "--scenario: with --wire there is no emulated host; leave it out"),
+    ):
+        assert main(["run", *arguments, "--", "true"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"netemu: {says}")
+        assert said.count("\n") == 1
