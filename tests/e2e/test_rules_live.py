@@ -71,7 +71,7 @@ def test_a_lost_syn_costs_curl_a_second(host: Emulated) -> None:
     (row,) = rules(host)
     assert (row["acted"], row["packets"], row["rests"]) == (1, 1, True)
     assert links(host)[0]["dropped"] == {"RULE": 1}
-    assert "1 packets, rests" in host.netemu("rule", "show").stdout
+    assert "1 packet, rests" in host.netemu("rule", "show").stdout
     assert "  1 rule" in host.netemu("link", "show").stdout
     assert curl(host)[0] == 0
     assert rules(host)[0]["acted"] == 1
