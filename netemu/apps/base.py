@@ -7,6 +7,7 @@ time. Times are integers in nanoseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from netemu.wire.buffer import Buffer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 """(address, port), as socket.getsockname() has it for IPv4; IPv6 addresses are plain strings too."""
+Network = IPv4Network | IPv6Network
 
 
 class Transport(Protocol):
@@ -108,6 +110,8 @@ class Service(NamedTuple):
     `netemu rule add` takes it."""
     bend: Callable[[], Bend] | None = None
     """Makes what bends the packets of a connection."""
+    address: str = ""
+    """One that the host gets for this alone, out of its app's ``prefixes``; '': all others that it has."""
 
 
 class App:
@@ -127,6 +131,11 @@ class App:
     """One line for people."""
     udp = False
     """Serves UDP on the same port too."""
+
+    @classmethod
+    def prefixes(cls, options: Mapping[str, str]) -> tuple[Network, ...]:
+        """Out of which its host gets addresses for it alone. UsageError."""
+        return ()
 
     def __init__(self, options: Mapping[str, str], clock: Clock) -> None:
         self.clock = clock

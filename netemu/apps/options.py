@@ -21,3 +21,11 @@ def yes_or_no(kind: str, options: Mapping[str, str], key: str) -> bool:
     if value not in ("yes", "no"):
         raise UsageError(f"{kind}: {key}={value} is neither yes nor no; write {key}=yes or {key}=no")
     return value == "yes"
+
+
+def port_number(kind: str, options: Mapping[str, str], key: str, default: int) -> int:
+    """The value of an option that is a port."""
+    text = options.get(key, str(default))
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UsageError(f"{kind}: {key}={text} is not a port; give a number from 1 to 65535")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from netemu.apps.base import App, Clock, UsageError
+from netemu.apps.base import App, Clock, Network, UsageError
 from netemu.apps.chargen import ChargenApp
 from netemu.apps.daytime import DaytimeApp
 from netemu.apps.discard import DiscardApp
@@ -33,6 +33,11 @@ class AppSpec(NamedTuple):
     @property
     def ports(self) -> range:
         return range(self.port, self.port + KINDS[self.kind].span)
+
+    @property
+    def prefixes(self) -> tuple[Network, ...]:
+        """Out of which its host gets addresses for it alone; whoever shall reach those needs a way to them."""
+        return KINDS[self.kind].prefixes(self.options)
 
 
 DEFAULT_APPS = tuple(AppSpec(kind, kind, app.port, {}) for kind, app in KINDS.items() if kind != TroubleApp.kind)
@@ -65,7 +70,7 @@ def parse_app(spec: str) -> AppSpec:
 
 
 def parse_apps(specs: Iterable[str]) -> tuple[AppSpec, ...]:
-    """The apps of one host, their options too; UsageError also where two of them want the same name or port."""
+    """The apps of one host, their options too; UsageError also where two of them want the same name, port or addresses."""
     chosen: list[AppSpec] = []
     for spec in map(parse_app, specs):
         for other in chosen:
@@ -74,6 +79,9 @@ def parse_apps(specs: Iterable[str]) -> tuple[AppSpec, ...]:
             if spec.name == other.name:
                 raise UsageError(f"--app: the name {spec.name!r} is taken twice; change one")
         make_app(spec, _NoClock())  # it checks its options
+        for other in chosen:
+            if any(mine.overlaps(theirs) for mine in spec.prefixes for theirs in other.prefixes):
+                raise UsageError(f"--app: the addresses of {other.name} and {spec.name} overlap; change one prefix")
         chosen.append(spec)
     return tuple(chosen)
 

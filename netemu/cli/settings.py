@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 
 import msgspec
 
-from netemu.apps.base import UsageError
+from netemu.apps.base import Network, UsageError
 from netemu.apps.registry import DEFAULT_APPS, AppSpec, parse_apps
 from netemu.link.impairments import Impairments
 from netemu.link.reader import WordsError
@@ -86,19 +86,25 @@ def build_config(settings: Settings) -> InstanceConfig:
     _check_distinct(addresses, interfaces)
     target_user(settings.user)
     mtu = check_mtu(DEFAULT_MTU if settings.mtu is None else settings.mtu, [*addresses, *interfaces])
+    apps = _apps(settings.app or [], settings.no_apps)
+    _check_prefixes(apps, addresses, interfaces)
+    prefixes = [prefix for app in apps for prefix in app.prefixes]
     host = HostPlan(
         HOST,
         tuple(_with_prefix(address, interfaces) for address in addresses),
         mtu,
         _flavour(settings.flavour or DEFAULT_FLAVOUR),
         _sysctl(settings.sysctl or []),
-        _apps(settings.app or [], settings.no_apps),
+        apps,
     )
     tun = TunPlan(
         TUN,
         _tun(settings.tun or name),
         tuple(map(str, interfaces)),
-        tuple(str(a) for a in addresses if not any(a in interface.network for interface in interfaces)),
+        (
+            *(str(a) for a in addresses if not any(a in interface.network for interface in interfaces)),
+            *(str(p) for p in prefixes if not any(_is_within(p, interface.network) for interface in interfaces)),
+        ),
         mtu,
         not settings.no_offload,
         _netns(settings.netns),
@@ -215,6 +221,23 @@ def _apps(specs: list[str], no_defaults: bool) -> tuple[AppSpec, ...]:
     names, ports = {spec.name for spec in chosen}, {port for spec in chosen for port in spec.ports}
     defaults = () if no_defaults else DEFAULT_APPS
     return tuple(spec for spec in defaults if spec.name not in names and spec.port not in ports) + chosen
+
+
+def _check_prefixes(apps: Sequence[AppSpec], addresses: list[Address], interfaces: list[Interface]) -> None:
+    """Addresses that apps have for themselves are nobody else's."""
+    for app in apps:
+        for prefix in app.prefixes:
+            if not any(address.version == prefix.version for address in addresses):
+                raise UsageError(
+                    f"--app {app.name}: {prefix}: the host has no IPv{prefix.version}; give it with --addr"
+                )
+            for address in (*addresses, *(interface.ip for interface in interfaces)):
+                if address in prefix:
+                    raise UsageError(f"--app {app.name}: {prefix} has {address} in it, which is taken; give another")
+
+
+def _is_within(prefix: Network, other: Network) -> bool:
+    return prefix.prefixlen >= other.prefixlen and prefix.network_address in other
 
 
 def choose_seed(seed: int | None) -> int:

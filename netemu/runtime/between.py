@@ -1,4 +1,4 @@
-"""What apps ask for between their host and its device: rules for the packets of a port, and Bends for its connections."""
+"""What apps ask for between their host and its device: rules for the packets of a service, and Bends for its connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netemu.reasons import Reason
 from netemu.stack.host import Host
 from netemu.tcp.config import NEVER
 from netemu.wire import ipv6
-from netemu.wire.ip import TCP
+from netemu.wire.ip import TCP, text
 from netemu.wire.packet import Packet
 from netemu.wire.slices import split
 from netemu.wire.tcp import ACK, SYN
@@ -40,20 +40,30 @@ class Bent(NamedTuple):
     """The sequence number of the SYN that it began with."""
 
 
+class Place(NamedTuple):
+    """What is done at a port, or at an address and port."""
+
+    inward: RuleTable
+    """The rules, towards the host"""
+    outward: RuleTable
+    """and from it."""
+    make_bend: Callable[[], Bend] | None
+    answers: tuple[str, ...]
+    """The rules for what it sends, for people."""
+
+
 class Between:
     """Put into an engine by its ``insert``; packets of ports that nobody asked anything for pass by it."""
 
     def __init__(self, host: Host, seed: int) -> None:
-        self.inward, self.outward = RuleTable(f"{seed}/in"), RuleTable(f"{seed}/out")
-        """The rules, towards the host and from it."""
         self.note = ""
         """What was done to the packet that ``receive`` or ``transmit`` gave last."""
         self.on_drop: Callable[[Packet, bool, str], None] = lambda packet, inbound, why: None
         """Told of packets that go no further: (packet, inbound?, why)."""
         self._host = host
-        self._ports: dict[int, Callable[[], Bend] | None] = {}
-        self._answers: dict[int, list[str]] = {}
-        """The rules for what a port sends, for people."""
+        self._seed = seed
+        self._ports: dict[int, dict[bytes, Place]] = {}
+        """By port, then by address; b"" is every other one."""
         self._bent: dict[bytes, Bent] = {}
         self._arriving: deque[Sent] = deque()
         self._leaving: deque[Sent] = deque()
@@ -61,25 +71,30 @@ class Between:
         """A heap of (when, order, inbound?, what)."""
         self._order = 0
 
-    def add(self, port: int, rules: Iterable[str], bend: Callable[[], Bend] | None) -> None:
-        """From now on packets of this port go through ``rules`` ('in: …', 'out: …'), its connections through a Bend."""
-        self._ports[port], self._answers[port] = bend, []
+    def add(self, port: int, rules: Iterable[str], bend: Callable[[], Bend] | None, address: bytes = b"") -> None:
+        """From now on packets of this port go through ``rules`` ('in: …', 'out: …'), its connections through a Bend.
+
+        ``address``: only those of this address; others at the port do not see them then.
+        """
+        where = f"{text(address) if address else '*'}:{port}"
+        inward, outward = (RuleTable(f"{self._seed}/{where}/{way}") for way in ("in", "out"))
+        answers: list[str] = []
         for rule in map(parse_rule, rules):
-            for direction, table in (("in", self.inward), ("out", self.outward)):
+            for direction, table in (("in", inward), ("out", outward)):
                 if rule.direction in (direction, "both"):
                     number = table.add(rule)
-                    if table is self.outward:
-                        self._answers[port].append(f"rule {number}: {rule}")
+                    if table is outward:
+                        answers.append(f"rule {number}: {rule}")
+        self._ports.setdefault(port, {})[address] = Place(inward, outward, bend, tuple(answers))
 
     def matching(self, packet: Packet, now: int) -> list[str]:
         """What would look twice at a packet for the host if it came now, and at its answers, for people. Nothing is done."""
-        start = self._start(packet, 2)
-        if not start:
+        found = self._find(packet, True)
+        if found is None:
             return []
-        port = int.from_bytes(packet.head[start + 2 : start + 4], "big")
-        make = self._ports[port]
-        bends = [f"{getattr(make, '__name__', 'a bend')}, both ways"] if make is not None else []
-        return [*bends, *self.inward.matching(packet, now), *(f"{rule} (for answers)" for rule in self._answers[port])]
+        place = found[0]
+        bends = [f"{getattr(place.make_bend, '__name__', 'a bend')}, both ways"] if place.make_bend is not None else []
+        return [*bends, *place.inward.matching(packet, now), *(f"{rule} (for answers)" for rule in place.answers)]
 
     @property
     def deadline(self) -> int:
@@ -97,12 +112,12 @@ class Between:
             packet, self.note, _, _ = arriving.popleft()
             yield packet
         for packet in packets:
-            start = self._start(packet, 2)
-            if not start:
+            found = self._find(packet, True)
+            if found is None:
                 self.note = ""
                 yield packet
                 continue
-            self._pass(packet, start, True, now)
+            self._pass(packet, *found, True, now)
             while arriving:
                 packet, self.note, _, _ = arriving.popleft()
                 yield packet
@@ -116,11 +131,11 @@ class Between:
             packet = host.transmit(now)
             if packet is None:
                 return None
-            start = self._start(packet, 0)
-            if not start:
+            found = self._find(packet, False)
+            if found is None:
                 self.note = ""
                 return packet
-            self._pass(packet, start, False, now)
+            self._pass(packet, *found, False, now)
         packet, self.note, host.sent_for, host.matched = leaving.popleft()
         return packet
 
@@ -132,10 +147,10 @@ class Between:
 
     # -- rules ------------------------------------------------------------------------------------------------------------
 
-    def _pass(self, packet: Packet, start: int, inbound: bool, now: int) -> None:
+    def _pass(self, packet: Packet, place: Place, start: int, inbound: bool, now: int) -> None:
         """Through the Bend, then the rules."""
-        table = self.inward if inbound else self.outward
-        for piece, note in self._bend(packet, start, inbound):
+        table = place.inward if inbound else place.outward
+        for piece, note in self._bend(packet, place.make_bend, start, inbound):
             whole = not piece.gso_size or table.lets_pass(piece, now)
             for one in [piece] if whole else split(piece):
                 outcomes = () if whole and piece.gso_size else table.apply(one, now)
@@ -160,13 +175,14 @@ class Between:
 
     # -- bends ------------------------------------------------------------------------------------------------------------
 
-    def _bend(self, packet: Packet, start: int, inbound: bool) -> Iterator[tuple[Packet, str]]:
+    def _bend(
+        self, packet: Packet, make: Callable[[], Bend] | None, start: int, inbound: bool
+    ) -> Iterator[tuple[Packet, str]]:
         """What goes on in place of ``packet``, with what a capture says of it."""
-        flow = _flow(packet, start, inbound)
-        make = self._ports[int.from_bytes(flow[-2:], "big")]
         if make is None:
             yield packet, ""
             return
+        flow = _flow(packet, start, inbound)
         for piece in split(packet):
             seg = Seg(piece, start)
             bend = self._bend_of(flow, seg, inbound, make)
@@ -194,26 +210,30 @@ class Between:
 
     # -- what is whose ----------------------------------------------------------------------------------------------------
 
-    def _start(self, packet: Packet, offset: int) -> int:
-        """Where the TCP header begins of a packet of one of our ports; 0 for all others, and for what makes no sense.
-
-        ``offset``: of the port in it.
-        """
+    def _find(self, packet: Packet, inbound: bool) -> tuple[Place, int] | None:
+        """What is done to a packet, and where its TCP header begins; None for packets of others, and what makes no sense."""
         head = packet.head
         if len(head) < 40:
-            return 0
+            return None
         if head[0] >> 4 == 4:
             if head[9] != TCP or head[6] & 0x3F or head[7]:  # nor of fragments
-                return 0
+                return None
             start = (head[0] & 15) * 4
         else:
             protocol, start = ipv6.upper_layer(head)
             if protocol != TCP:
-                return 0
-        if len(head) < start + 20 or head[start + offset] << 8 | head[start + offset + 1] not in self._ports:
-            return 0
+                return None
+        at = start + 2 * inbound  # our port
+        if len(head) < start + 20 or (places := self._ports.get(head[at] << 8 | head[at + 1])) is None:
+            return None
         size = (head[start + 12] >> 4) * 4
-        return start if size >= 20 and len(head) >= start + size else 0
+        place = places.get(_own_address(packet, inbound)) or places.get(b"")
+        return (place, start) if place is not None and size >= 20 and len(head) >= start + size else None
+
+
+def _own_address(packet: Packet, inbound: bool) -> bytes:
+    first, size = (12, 4) if packet.head[0] >> 4 == 4 else (8, 16)
+    return bytes(packet.head[first + size * inbound :][:size])
 
 
 def _flow(packet: Packet, start: int, inbound: bool) -> bytes:

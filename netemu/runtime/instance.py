@@ -213,7 +213,14 @@ class Instance:
 
     def _host_row(self, host: HostPlan) -> HostRow:
         apps = [
-            AppRow(spec.name, spec.kind, spec.port, ["tcp", "udp"] if app.udp else ["tcp"], app.span)
+            AppRow(
+                spec.name,
+                spec.kind,
+                spec.port,
+                ["tcp", "udp"] if app.udp else ["tcp"],
+                app.span,
+                list(map(str, spec.prefixes)),
+            )
             for spec, app in self.assembly.services[host.name]
         ]
         return HostRow(host.name, list(host.addresses), host.mtu, host.flavour, apps)

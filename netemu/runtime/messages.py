@@ -30,6 +30,8 @@ class AppRow(msgspec.Struct, frozen=True):
     protocols: list[str]
     span: int = 1
     """Ports that it takes, from ``port`` on."""
+    prefixes: list[str] = []
+    """Out of which it has addresses for itself, beside those of the host."""
 
 
 class HostRow(msgspec.Struct, frozen=True):

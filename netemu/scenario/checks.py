@@ -24,7 +24,7 @@ Tables = dict[str, dict[Network, Hop | None]]
 
 def check_topology(source: Source, scenario: Scenario) -> None:
     """Collect what is wrong with a scenario whose tables are each right."""
-    for check in (_links_of_nodes, _ports_of_routers, _addresses, _networks):
+    for check in (_links_of_nodes, _ports_of_routers, _addresses, _networks, _prefixes):
         for wrong in check(source, scenario):
             source.problems.append(str(wrong))
     source.check()
@@ -98,6 +98,22 @@ def _networks(source: Source, scenario: Scenario) -> Iterator[Wrong]:
         yield from _strangers(source, scenario, link)
 
 
+def _prefixes(source: Source, scenario: Scenario) -> Iterator[Wrong]:
+    """Addresses that apps have for themselves are nobody else's, and the host speaks their family."""
+    networks = {
+        a.network: f"link {link.name!r}" for link in scenario.links.values() for e in link.ends for a in e.addresses
+    }
+    for host in scenario.hosts():
+        for prefix in host.prefixes:
+            path = (*place(scenario, host.name), "app")
+            if not any(address.version == prefix.version for address in host.addresses):
+                yield source.wrong(path, f"{prefix}: the host has no address of IPv{prefix.version}; give it one")
+            for other, owner in networks.items():
+                if prefix.overlaps(other):
+                    yield source.wrong(path, f"{prefix} overlaps {other} of {owner}; give another prefix")
+            networks[prefix] = f"an app of {host.name!r}"
+
+
 def _strangers(source: Source, scenario: Scenario, link: Link) -> Iterator[Wrong]:
     first, second = link.ends
     for number, (end, far) in enumerate(((first, second), (second, first))):
@@ -130,6 +146,8 @@ def own_networks(scenario: Scenario) -> dict[str, list[Network]]:
     for link in scenario.links.values():
         for end in link.ends:
             own[end.node] += [a.network for a in end.addresses if a.network not in own[end.node]]
+    for host in scenario.hosts():
+        own[host.name] += [prefix for prefix in host.prefixes if prefix not in own[host.name]]
     return own
 
 
@@ -191,7 +209,7 @@ def with_default_addresses(scenario: Scenario) -> Scenario:
     Each link has a network of its own then, of IPv4 and of IPv6 as they are in use.
     """
     addresses = [address for _, _, address in _places(scenario)]
-    taken = [address.network for address in addresses]
+    taken = [*(address.network for address in addresses), *(p for host in scenario.hosts() for p in host.prefixes)]
     versions = {address.version for address in addresses} or {4}
     free = [_free(PORTS[version], length, taken) for version, length in ((4, 30), (6, 64)) if version in versions]
     links: dict[str, Link] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
+from netemu.apps.base import Network
 from netemu.apps.registry import AppSpec
 from netemu.link.impairments import CLEAR, Impairments
 from netemu.link.rules.rule import Rule
@@ -27,6 +28,11 @@ class Host:
     flavour: str = "linux"
     sysctl: Mapping[str, str] = field(default_factory=dict)
     mtu: int = DEFAULT_MTU
+
+    @property
+    def prefixes(self) -> tuple[Network, ...]:
+        """Out of which its apps have addresses for themselves."""
+        return tuple(prefix for app in self.apps for prefix in app.prefixes)
 
 
 @dataclass(frozen=True, slots=True)

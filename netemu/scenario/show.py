@@ -95,6 +95,7 @@ def _notes(node: Node) -> Iterator[str]:
         yield f"namespace {node.namespace}" if node.namespace else "this namespace"
     else:
         yield from (f"{app.name}:{app.port}" for app in node.apps)
+        yield from (f"addresses of {app.name} {prefix}" for app in node.apps for prefix in app.prefixes)
         if node.flavour != "linux":
             yield f"flavour {node.flavour}"
         yield from (f"{name}={value}" for name, value in node.sysctl.items())

@@ -48,7 +48,8 @@ class SimHost:
 
     @property
     def addresses(self) -> list[str]:
-        return [text(address) for address in self.host.addresses]
+        """Those that are not for an app alone."""
+        return [text(address) for address in self.host.addresses if address not in self.host.set_aside]
 
     def socket(self, family: int = so.AF_INET, kind: int = so.SOCK_STREAM, *, app: str = "", uid: int = 0) -> SimSocket:
         """A fresh socket of app ``app``, created by effective user ``uid``; its calls block in virtual time."""
@@ -64,6 +65,7 @@ class SimHost:
         self.touch()
         if isinstance(app, str):
             spec = parse_app(app)
+            self._simulation.add_app(self.name, spec)
             serve(self.engine, spec, make_app(spec, self.engine))
         else:
             serve_stream(self.host, app, port, app=getattr(app, "__name__", "app"))

@@ -28,6 +28,7 @@ from os import PathLike, fspath
 from random import Random
 from typing import Any
 
+from netemu.apps.registry import AppSpec
 from netemu.link.link import Link
 from netemu.router.router import Router
 from netemu.runtime.assemble import Assembly
@@ -179,6 +180,10 @@ class Simulation:
         self._topology.wire()
         self._watch_again()
         self.runner.rewire()
+
+    def add_app(self, host: str, spec: AppSpec) -> None:
+        """Something runs on a host now; ValueError where it comes too late for the routers."""
+        self._topology.add_app(host, spec)
 
     def _name_of(self, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         """The name and the addresses of a host."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_interface
 
+from netemu.apps.registry import AppSpec
 from netemu.link.link import Link
 from netemu.runtime.network import End, Network
 from netemu.scenario import model
@@ -26,6 +28,17 @@ class Topology:
 
     def add_host(self, name: str, addresses: tuple[str, ...], mtu: int) -> None:
         self._nodes[name] = model.Host(name, tuple(map(ip_interface, addresses)), mtu=mtu)
+
+    def add_app(self, name: str, spec: AppSpec) -> None:
+        """An app of a host; routers have a route to addresses that it has for itself. ValueError where they are at work."""
+        node = self._nodes.get(name)
+        if not spec.prefixes or not isinstance(node, model.Host):
+            return
+        if self._is_wired and any(isinstance(other, model.Router) for other in self._nodes.values()):
+            raise ValueError(
+                f"routers are at work; serve {spec.name}, which has addresses, before the simulation goes on"
+            )
+        self._nodes[name] = replace(node, apps=(*node.apps, spec))
 
     def add_router(
         self, name: str, routes: tuple[str, ...], nat: Mapping[str, object] | None, firewall: tuple[str, ...]

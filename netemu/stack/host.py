@@ -79,6 +79,8 @@ class Host:
             if interface.version == 4 and interface.network.prefixlen < 31
         }
         """IPv4's broadcast addresses, with the device of each."""
+        self.set_aside: set[bytes] = set()
+        """Those of ``addresses`` that are for somebody alone: who binds a wildcard is not in his way, nor he in theirs."""
         self.device = device
         self.devices = {"lo": 1, device: 2}
         """Their names, with the ifindex of each."""
@@ -372,7 +374,7 @@ class Host:
             return remote if remote in self.addresses else LOOPBACK[len(remote)]
         best, best_length = None, -1
         for address in self.addresses:
-            if len(address) == len(remote):
+            if len(address) == len(remote) and address not in self.set_aside:
                 same = len(address) * 8 - (int.from_bytes(address, "big") ^ int.from_bytes(remote, "big")).bit_length()
                 if same > best_length:  # the longest common prefix (RFC 6724 rule 8)
                     best, best_length = address, same

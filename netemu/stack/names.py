@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from netemu.stack.constants import AF_INET, AF_INET6
@@ -32,15 +33,17 @@ class Name(NamedTuple):
         mine = self.v4 if len(address) == 4 else self.v6
         return mine is not None and mine in (ANY, address)
 
-    def overlaps(self, other: Name) -> bool:
-        """Is there a packet that both cover? (Ports are compared by the caller.)"""
+    def overlaps(self, other: Name, set_aside: Collection[bytes] = ()) -> bool:
+        """Is there a packet that both cover? (Ports are compared by the caller.) Addresses ``set_aside`` are no wildcard's."""
         if self.device != other.device and self.device and other.device:
             return False
-        return _meet(self.v4, other.v4) or _meet(self.v6, other.v6)
+        return _meet(self.v4, other.v4, set_aside) or _meet(self.v6, other.v6, set_aside)
 
 
-def _meet(a: bytes | None, b: bytes | None) -> bool:
-    return a is not None and b is not None and (a in (ANY, b) or b == ANY)
+def _meet(a: bytes | None, b: bytes | None, set_aside: Collection[bytes]) -> bool:
+    if a is None or b is None:
+        return False
+    return a == b or (ANY in (a, b) and a not in set_aside and b not in set_aside)
 
 
 def name_of(family: int, address: bytes, port: int, v6only: bool, device: str = "") -> Name:

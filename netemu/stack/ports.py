@@ -88,7 +88,7 @@ class Ports:
         if known is None or flavour.trusts(known, socket, name):
             return
         for other in known.holders:
-            if other is not socket and _overlap(other, name):
+            if other is not socket and self._meet(other, name):
                 number = flavour.refuses(socket, name, other, listening)
                 if number:
                     raise OSError(number, f"port {name.port} is held by s{other.id} of app {other.app or '-'}")
@@ -134,8 +134,12 @@ class Ports:
     def _is_free(self, socket: Socket, wanted: Name, port: int, relaxed: bool) -> bool:
         known, flavour = self._ports.get(port), self._host.flavour
         return known is None or all(
-            flavour.is_free(socket, wanted, other, relaxed) for other in known.holders if _overlap(other, wanted)
+            flavour.is_free(socket, wanted, other, relaxed) for other in known.holders if self._meet(other, wanted)
         )
+
+    def _meet(self, holder: Holder, name: Name) -> bool:
+        """Is there an address that both hold?"""
+        return holder.name is not None and holder.name.overlaps(name, self._host.set_aside)
 
     def for_connect(self, socket: Socket, ends: bytes, is_unique: Callable[[int], bool]) -> int:
         """A port for a connection between ``ends`` (addresses and the peer's port), by double hash (RFC 6056 3.3.4).
@@ -158,7 +162,3 @@ def _round(low: int, high: int, start: int) -> Iterator[int]:
     """All from ``low`` to ``high``, beginning somewhere."""
     first = low + start % (high - low + 1)
     return chain(range(first, high + 1), range(low, first))
-
-
-def _overlap(holder: Holder, name: Name) -> bool:
-    return holder.name is not None and holder.name.overlaps(name)

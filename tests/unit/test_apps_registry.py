@@ -74,7 +74,7 @@ def test_option_errors_say_what_to_do(tmp_path: Path) -> None:
     file.write_text("")
     for text, message in [
         ("e=echo,size=3", "echo: there is no option 'size'; it takes none"),
-        ("trouble,size=3", "trouble: there is no option 'size'; it takes none"),
+        ("trouble,size=3", "trouble: there is no option 'size'; it takes addresses, port"),
         ("w=http,rot=/", "http: there is no option 'rot'; it takes root, write"),
         ("w=http,root=/,write=1", "http: write=1 is neither yes nor no; write write=yes or write=no"),
         ("w=http,write=yes", "http: write=yes needs a directory to write to; add root=DIR"),

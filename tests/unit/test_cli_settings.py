@@ -62,6 +62,27 @@ def test_flavour_and_sysctl(tmp_path: Path) -> None:
         (["--app", "a=http:81", "--app", "b=echo:81"], "port 81 is taken twice, by a and b"),
         (["--app", "trouble", "--app", "a=http:10005"], "port 10005 is taken twice, by trouble and a"),
         (["--app", "a=http:81", "--app", "a=echo:82"], "the name 'a' is taken twice"),
+        (
+            ["--app", "trouble,addresses=198.18.0.0/24"],
+            "--app trouble: 198.18.0.0/24 has 198.18.0.2 in it, which is taken",
+        ),
+        (["--app", "t=trouble,addresses=2001:2::/64"], "--app t: 2001:2::/64 has 2001:2::2 in it, which is taken"),
+        (
+            ["--addr", "10.9.0.2", "--host-addr", "10.9.1.9/16", "--app", "trouble,addresses=10.9.1.0/24"],
+            "--app trouble: 10.9.1.0/24 has 10.9.1.9 in it, which is taken; give another",
+        ),
+        (
+            ["--addr", "198.18.0.2", "--app", "trouble,addresses=2001:db8::/64"],
+            "--app trouble: 2001:db8::/64: the host has no IPv6; give it with --addr",
+        ),
+        (
+            ["--app", "trouble,addresses=198.18.1.0/27"],
+            "too small for the 43 addresses of troubles; give a /26 or larger",
+        ),
+        (
+            ["--app", "trouble,addresses=10.1.0.0/16", "--app", "b=trouble:20001,addresses=10.1.2.0/24"],
+            "--app: the addresses of trouble and b overlap; change one prefix",
+        ),
         (["--app", "web=http,colour=red"], "http: there is no option 'colour'"),
         (["--app", "web=http,root=/no/such/place"], "/no/such/place"),
         (["--seed", "-1"], "--seed -1: give a number"),
@@ -105,6 +126,18 @@ def test_an_app_replaces_the_default_of_its_name_or_port() -> None:
     ]
     assert [app.name for app in build_config(Settings(app=["web=http"], no_apps=True)).plan.hosts[0].apps] == ["web"]
     assert build_config(Settings(no_apps=True)).plan.hosts[0].apps == ()
+
+
+def test_addresses_of_an_app_get_a_route_where_they_have_none() -> None:
+    config = build_config(Settings(app=["trouble,addresses=198.18.1.0/24+2001:2:0:1::/64"]))
+    assert config.plan.tuns[0].routes == ("198.18.1.0/24", "2001:2:0:1::/64")
+    assert config.plan.hosts[0].addresses == ("198.18.0.2/24", "2001:2::2/64"), "they are the app's, not the host's"
+    within = build_config(
+        Settings(host_addr=["198.18.0.1/16", "2001:2::1/64"], app=["trouble,addresses=198.18.1.0/24"])
+    )
+    assert within.plan.tuns[0].routes == ()
+    wider = build_config(Settings(addr=["10.9.0.2"], host_addr=["10.9.0.1/24"], app=["trouble,addresses=10.8.0.0/16"]))
+    assert wider.plan.tuns[0].routes == ("10.8.0.0/16",)
 
 
 def test_the_tun_is_called_like_the_instance() -> None:

@@ -50,7 +50,7 @@ class Trouble(NamedTuple):
     time: str
     """How long it takes."""
     stream: Callable[[TroubleApp, Trouble], StreamProtocol] | None = None
-    """Whose protocol object serves a connection; None: nothing listens there."""
+    """Whose protocol object serves a connection; None: nothing listens there (though others may, by a wildcard)."""
     prepare: Callable[[StreamSocket], None] | None = None
     accepts: bool = True
     rules: tuple[str, ...] = ()
@@ -69,7 +69,8 @@ TROUBLES = (
             answers.Answer, rules=("in: tcp.dstport == {port} and tcp.flags.syn and flow.syn_count <= 2 drop",)),
     Trouble(4, "full-queue", "has a full accept queue, and drops each SYN", "gives up at its connect timeout",
             "as long as the client tries (Linux: 2 minutes)", answers.Answer, accepts=False),
-    Trouble(5, "refuse", "answers the SYN with a RST, as a closed port does", "fails at once with 'connection refused'", "0 s"),
+    Trouble(5, "refuse", "answers the SYN with a RST, as a closed port does", "fails at once with 'connection refused'", "0 s",
+            rules=("in: tcp.dstport == {port} and tcp.flags.syn reset",)),
     Trouble(6, "unreachable", "answers the SYN with ICMP host unreachable", "fails at once with 'no route to host'", "0 s",
             answers.Answer, rules=("in: tcp.dstport == {port} and tcp.flags.syn unreachable host",)),
     Trouble(7, "lost-synack", "loses the first SYN-ACK of a connection", "sends its SYN again, or waits for the other SYN-ACK",

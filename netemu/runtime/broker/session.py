@@ -157,7 +157,9 @@ class Session:
         if self.app:
             raise error(errno.EISCONN, "said hello already")
         self.app = app
-        return Welcome(self._broker.name, app, self.uid, [text(address) for address in self._broker.host.addresses])
+        host = self._broker.host
+        addresses = [text(address) for address in host.addresses if address not in host.set_aside]
+        return Welcome(self._broker.name, app, self.uid, addresses)
 
     def socket(self, family: int, kind: int) -> Made:
         broker = self._broker
