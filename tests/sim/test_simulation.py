@@ -6,6 +6,7 @@ import doctest
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,27 @@ def test_a_router_at_work_gets_no_more_links() -> None:
     asked(a, "b")
     with pytest.raises(ValueError, match="router r1 is at work"):
         sim.link("r1", sim.host("c", "10.0.3.2/24"))
+
+
+def test_addresses_that_an_app_has_are_reached_by_a_router() -> None:
+    sim = Simulation(seed=1)
+    client, server = sim.host("client", "10.0.1.2/24"), sim.host("server", "10.0.2.2/24")
+    router = sim.router("r1")
+    sim.link(client, router)
+    sim.link(router, server)
+    server.serve("http")
+    server.serve("trouble,addresses=10.0.3.0/24")
+    assert server.addresses == ["10.0.2.2"], "the others are for the app alone"
+    for address, size in (("10.0.3.21", 4096), ("10.0.3.32", 32768)):
+        c = client.socket()
+        c.connect((address, 80))
+        c.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert len(b"".join(iter(partial(c.recv, 65536), b"")).partition(b"\r\n\r\n")[2]) == size
+    with pytest.raises(ConnectionRefusedError):
+        client.socket().connect(("10.0.3.5", 80))
+    server.serve("more=echo:1007")
+    with pytest.raises(ValueError, match="routers are at work; serve t, which has addresses, before"):
+        server.serve("t=trouble:20001,addresses=10.0.4.0/24")
 
 
 def test_a_router_with_nat() -> None:

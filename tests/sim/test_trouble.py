@@ -1,4 +1,5 @@
-"""Every port of trouble does what its line says, in virtual time: both families, with super-segments and without."""
+"""Every trouble does what its line says, in virtual time: both families, with super-segments and without, by port and by
+address."""
 
 from __future__ import annotations
 
@@ -9,17 +10,17 @@ from hashlib import sha256
 import pytest
 from troubled import GET, Client, World
 
-from netemu.apps.trouble.answers import SHORT, SIZE, page
+from netemu.apps.trouble.answers import CUT, SHORT, SIZE, page
 from netemu.apps.trouble.table import BY_NAME, TROUBLES
 from netemu.reasons import Drop, Reset
 from netemu.stack import constants as so
 from netemu.tcp.connection import Connection
 
-Kind = tuple[int, bool]
-KINDS = [(4, True), (4, False), (6, True), (6, False)]
+Kind = tuple[int, bool, bool]
+KINDS = [(4, True, False), (4, False, False), (6, True, False), (6, False, False), (4, True, True), (6, False, True)]
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: f"ipv{kind[0]}{'-offload' if kind[1] else ''}")
+@pytest.fixture(params=KINDS, ids=lambda kind: f"ipv{kind[0]}{'-offload' * kind[1]}{'-address' * kind[2]}")
 def world(request: pytest.FixtureRequest) -> World:
     return World(*request.param)
 
@@ -60,7 +61,9 @@ def test_full_queue(world: World) -> None:
     assert client.end is None
     assert len(server_connections(world)) == before
     assert world.server.host.counters[Drop.ACCEPT_QUEUE_FULL] == 5, "the SYN of 0, 1, 3, 7 and 15 s"
-    (listener,) = [row for row in world.server.host.sockets() if row.state == "LISTEN" and row.local.endswith(":10004")]
+    place = "{}:{}".format(*world.place("full-queue")) if world.by_address else ":10004"
+    rows = [row for row in world.server.host.sockets() if row.state == "LISTEN"]
+    (listener,) = [row for row in rows if row.local.replace("[", "").replace("]", "").endswith(place)]
     assert (listener.recv_q, listener.send_q) == (1, 0)
 
 
@@ -489,6 +492,25 @@ def test_blind_syn(world: World) -> None:
 
 
 # -- all of them
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_by_address_the_others_are_as_they_were(version: int) -> None:
+    """The host's own address and its ports of trouble, beside addresses where the same port misbehaves."""
+    world = World(version, by_address=True)
+    good, by_port, by_address = (
+        Client(world, world.own, 80),
+        Client(world, world.own, 10000 + BY_NAME["truncated"].number),
+        Client(world, *world.place("truncated")),
+    )
+    silent = Client(world, *world.place("no-answer"))
+    world.run(5)
+    assert good.head.startswith(b"HTTP/1.1 200")
+    assert f"Content-Length: {len(good.body)}".encode() in good.head
+    assert b"truncated" not in good.body
+    assert by_port.body == by_address.body == page(BY_NAME["truncated"], CUT)
+    assert silent.connected is None
+    assert {why for _, _, why in world.seen if "no-answer" in why or "drop" in why} == {"dropped by rule 1: drop"}
 
 
 def test_there_is_a_test_for_each() -> None:

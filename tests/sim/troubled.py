@@ -1,4 +1,4 @@
-"""A host with all ports of trouble and a client beside it, in virtual time: what the client sees, and when."""
+"""A host with all troubles, by port or by address, and a client beside it, in virtual time: what the client sees, and when."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ GET = b"GET / HTTP/1.1\r\nHost: trouble\r\n\r\n"
 ADDRESSES = {4: ("198.18.0.1/24", "198.18.0.2/24"), 6: ("2001:2::1/64", "2001:2::2/64")}
 
 
+PREFIXES = {4: "198.18.1.0/24", 6: "2001:2:0:1::/64"}
+
+
 class Client:
     """One connection: sends ``request`` and reads until the end. Times are in seconds, None for what did not happen."""
 
-    def __init__(self, world: World, port: int, request: bytes = GET) -> None:
+    def __init__(self, world: World, address: str, port: int, request: bytes = GET) -> None:
         self._world, self._request = world, request
         self.began = world.sim.now
         self.connected: float | None = None
@@ -37,7 +40,7 @@ class Client:
         self.socket = made
         self.socket.on_event = self._on_event
         with suppress(BlockingIOError):
-            self.socket.connect((ADDRESSES[world.version][1].split("/")[0], port))
+            self.socket.connect((address, port))
         world.client.touch()
 
     @property
@@ -101,8 +104,12 @@ class Client:
 class World:
     """Two hosts, 1 ms apart."""
 
-    def __init__(self, version: int = 4, offload: bool = True, seed: int = 7, mtu: int = 1500) -> None:
+    def __init__(
+        self, version: int = 4, offload: bool = True, by_address: bool = False, seed: int = 7, mtu: int = 1500
+    ) -> None:
+        """``by_address``: each trouble is met at port 80 of its own address, and a good server at that of the host's."""
         self.version = version
+        self.by_address = by_address
         self.sim = Simulation(seed)
         own, theirs = ADDRESSES[version]
         self.client = self.sim.host(own, offload=offload, mtu=mtu)
@@ -111,11 +118,25 @@ class World:
         self.seen: list[tuple[bool, bytes, str]] = []
         """What a capture at the server shows: (inbound?, packet, decision)."""
         self.server.engine.taps.append(lambda packet, _, inbound, why: self.seen.append((inbound, bytes(packet), why)))
-        self.server.serve(f"trouble:{BASE + 1}")
+        if by_address:
+            self.server.serve("http:80")
+        self.server.serve(f"trouble:{BASE + 1}" + f",addresses={PREFIXES[version]}" * by_address)
         self.sim.run(for_=0)
 
     def connect(self, name: str, request: bytes = GET) -> Client:
-        return Client(self, BASE + BY_NAME[name].number, request)
+        return Client(self, *self.place(name), request)
+
+    def place(self, name: str) -> tuple[str, int]:
+        """Where a trouble is: address and port."""
+        number = BY_NAME[name].number
+        if self.by_address:
+            return PREFIXES[self.version].split("0/" if self.version == 4 else "/")[0] + str(number), 80
+        return self.own, BASE + number
+
+    @property
+    def own(self) -> str:
+        """The server's own address."""
+        return ADDRESSES[self.version][1].split("/")[0]
 
     def run(self, seconds: float) -> None:
         self.sim.run(for_=round(seconds * SECOND))

@@ -95,6 +95,38 @@ def test_rules_of_both_directions() -> None:
     assert world.device.written == []
 
 
+def test_an_address_has_rules_and_bends_of_its_own() -> None:
+    """What is asked for an address is done to its packets at that port; those of other addresses have what the port has."""
+    for version, (client, own) in ENDS.items():
+        world = World("in: tcp.flags.syn drop", version=version)
+        world.between.add(PORT, ["out: tcp.flags.reset drop"], Marking, parse_address(client))
+        world.between.add(80, ["in: tcp drop"], None, parse_address(client))
+        src, dst = parse_address(own), parse_address(client)
+
+        def syn(port: int, src: bytes = src, dst: bytes = dst) -> Packet:
+            return Packet(bytes(Template(src, dst, 40000, port, 64, 0).packet(Segment(1, 0, SYN, 1000), 0, False)))
+
+        assert len(list(world.between.receive([world.syn()], 0))) == 0, "the rule of the port"
+        assert len(list(world.between.receive([syn(PORT)], 0))) == 2, "the Bend of the address"
+        assert len(list(world.between.receive([syn(80)], 0))) == 0, "the rule of the address"
+        assert len(list(world.between.receive([world.syn(dport=80)], 0))) == 1, "which is for nobody else"
+        assert world.between.matching(syn(PORT), 0) == [
+            "Marking, both ways",
+            "rule 1: out: tcp.flags.reset drop (for answers)",
+        ]
+        assert world.between.matching(world.syn(dport=80), 0) == []
+
+
+def test_what_leaves_an_address_is_told_by_its_source() -> None:
+    world = World()
+    world.between.add(PORT, ["out: tcp.flags.reset drop"], None, parse_address(ENDS[4][1]))
+    world.between.add(80, ["out: tcp.flags.reset drop"], None, parse_address(ENDS[4][0]))
+    world.engine.turn(0, [world.syn()])
+    assert world.device.written == []
+    world.engine.turn(0, [world.syn(dport=80)])
+    assert len(world.device.written) == 1, "the RST of the host's own address"
+
+
 def test_a_delay_asks_for_a_turn() -> None:
     world = World("in: tcp.flags.syn delay 5ms")
     assert world.engine.turn(0, [world.syn()]) == 5 * MS

@@ -20,6 +20,7 @@ from netemu.scenario.build import plan_of
 from netemu.scenario.files import Files
 from netemu.scenario.model import Scenario
 from netemu.scenario.reader import parse_scenario, read_scenario
+from netemu.scenario.show import toml
 from netemu.sim.simulation import Simulation
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
@@ -78,6 +79,29 @@ def peers(network: Network, host: str) -> set[str]:
     """Whom a host's connections are with."""
     rows = network.hosts[host].engine.host.sockets()
     return {row.peer.rpartition(":")[0] for row in rows if row.state == "ESTABLISHED"}
+
+
+ADDRESSES = """[host.web]
+address = ["10.0.2.2/24"]
+app = ["http", "trouble,addresses=10.0.3.0/24"]
+[tun.client]
+address = ["10.0.1.2/24", "2001:db8::2/64"]
+[router.r1]
+[link.lan]
+ends = ["client", "r1"]
+[link.core]
+ends = ["r1", "web"]
+"""
+
+
+def test_addresses_of_an_app_have_routes_to_them() -> None:
+    scenario = parse_scenario(ADDRESSES)
+    (tun,) = plan_of(scenario).tuns
+    assert [route for route in tun.routes if route.startswith("10.")] == ["10.0.2.0/24", "10.0.3.0/24"]
+    network = made(scenario)
+    assert connect(network, "client", "10.0.3.21", 80) == 0
+    assert connect(network, "client", "10.0.3.5", 80) == errno.ECONNREFUSED
+    assert parse_scenario(toml(scenario)) == scenario, "its export says the same"
 
 
 # -- the examples ---------------------------------------------------------------------------------------------------------------

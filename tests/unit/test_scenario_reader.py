@@ -130,6 +130,11 @@ def test_ports_of_routers_get_addresses_where_they_are_given_none(files: Files) 
     ]
 
 
+def test_addresses_of_an_app_are_no_port_s(files: Files) -> None:
+    core = parse(GOOD.replace('"echo=echo:7"', '"trouble,addresses=198.19.0.0/26"'), files).links["core"]
+    assert [str(address) for end in core.ends for address in end.addresses] == ["198.19.0.65/30", "198.19.0.66/30"]
+
+
 def test_a_host_that_names_no_app_has_the_default_ones(files: Files) -> None:
     web = parse(GOOD.replace('app = ["web=http:80", "echo=echo:7"]\n', ""), files).nodes["web"]
     assert isinstance(web, Host)
@@ -254,6 +259,22 @@ WRONG = [
     ("call more.py:mangle", "call more.py:x", "s.toml:36: link.wan.rules: "),
     ("call more.py:mangle", "steer core2", "s.toml:36: link.wan.rules: steer: there is no link 'core2'; did you mean 'core'?"),
     # who is connected, and whose address is whose
+    (
+        '"echo=echo:7"', '"trouble,addresses=10.0.1.0/24"',
+        "s.toml:7: host.web.app: 10.0.1.0/24 overlaps 10.0.1.0/24 of link 'lan'; give another prefix",
+    ),
+    (
+        '"echo=echo:7"', '"trouble,addresses=10.0.0.0/8"',
+        "s.toml:7: host.web.app: 10.0.0.0/8 overlaps 10.0.1.0/24 of link 'lan'; give another prefix",
+    ),
+    (
+        '"echo=echo:7"', '"trouble,addresses=2001:db8::/64"',
+        "s.toml:7: host.web.app: 2001:db8::/64: the host has no address of IPv6; give it one",
+    ),
+    (
+        '"echo=echo:7"', '"trouble,addresses=10.0.3.0/30"',
+        "s.toml:7: host.web.app: trouble: addresses=10.0.3.0/30: too small for the 43 addresses of troubles; give a /26",
+    ),
     ("[router.r2]", "[router.r3]\n[router.r2]", "s.toml:20: router.r3: no link ends at it; give one with ends = ['r3', …]"),
     (
         "[[at]]\ntime = \"20s\"", '[link.more]\nends = ["web", "r1"]\n[[at]]\ntime = "20s"',

@@ -65,7 +65,7 @@ def test_the_prefix_that_is_advised_will_do_and_a_longer_one_will_not(version: i
         ("addresses=10.0.0.0/33", "trouble: addresses=10.0.0.0/33: not a prefix; give one such as 198.18.1.0/24"),
         ("addresses=10.0.0.9/24", "trouble: addresses=10.0.0.9/24: bits are set behind the prefix; did you mean 10.0.0.0/24?"),
         ("addresses=::/120", "trouble: addresses=::/120: no host can have such addresses; give a prefix such as 198.18.1.0/24"),
-        ("addresses=10.0.0.0/24+10.0.0.0/25", "trouble: addresses=10.0.0.0/24+10.0.0.0/25: 10.0.0.0/25 overlaps another; give one of the two"),
+        ("addresses=9::/16+9::/64", "trouble: addresses=9::/16+9::/64: 9::/64 overlaps another; give one of the two"),
         ("addresses=10.0.0.0/24,port=0", "trouble: port=0 is not a port; give a number from 1 to 65535"),
         ("port=8080", "trouble: port= is for addresses; give addresses=198.18.1.0/24 with it, or trouble:PORT"),
     ],
@@ -131,10 +131,9 @@ def run(engine: Engine, text: str) -> None:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_they_are_served_beside_a_wildcard(order: tuple[int, int]) -> None:
     made = Host([OWN, "2001:2::2"], seed=1)
-    apps = ("web=http:80", "trouble,addresses=198.18.1.0/24+2001:2:0:1::/64")
+    on = engine(made)
     for index in order:
-        run(engine_of := engine(made), apps[index])
-        assert engine_of.host is made
+        run(on, ("web=http:80", "trouble,addresses=198.18.1.0/24+2001:2:0:1::/64")[index])
     served = {row.local: row.app for row in made.sockets() if row.state == "LISTEN" and row.local.endswith(":80")}
     assert served.pop("0.0.0.0:80") == served.pop("[::]:80") == "web"
     numbers = [trouble.number for trouble in TROUBLES if trouble.stream is not None]
