@@ -45,7 +45,7 @@ class Bottleneck:
             packet = queue.pop(start)
             if packet is None:
                 return
-            waited, size = queue.waited, len(packet)
+            waited, size = queue.waited, queue.size
             done = start if schedule is None else schedule.departure(size, start)
             if done >= NEVER:
                 self._lost(packet, start, LinkDrop.DOWN)

@@ -28,14 +28,10 @@ class Histogram:
 
     def add(self, value: int, times: int = 1) -> None:
         self.count += times
-        if value < 2 * _STEPS:
-            self._buckets[value] += times
-            if not value:  # in virtual time nothing is late
-                return
-        else:
-            shift = value.bit_length() - 4
-            self._buckets[shift * _STEPS + (value >> shift)] += times
-        self.total += value * times
+        if value:  # in virtual time nothing is late
+            self.total += value * times
+        shift = value.bit_length() - 4
+        self._buckets[(shift << 3) + (value >> shift) if shift > 0 else value] += times
 
     def percentile(self, percent: float) -> int | None:
         """The time (ns) that ``percent`` of all are not above; None when nothing came."""

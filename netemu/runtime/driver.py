@@ -6,8 +6,10 @@ import errno
 import time
 from collections.abc import Callable, Iterable
 
+from netemu.link.impairments import CLEAR
 from netemu.runtime.loop import DeviceLoop, Serve
 from netemu.runtime.network import Attachment, Network
+from netemu.runtime.priority import raise_priority
 from netemu.tcp.config import NEVER
 from netemu.wire.packet import Packet
 from tun import Tun, TunError
@@ -67,10 +69,16 @@ class Driver:
             for direction in link.directions():
                 direction.grain = GRAIN_NS
         self._selector.at_deadline = self._at_deadline
+        self._network.on_rewire = self._adjust_priority
+        self._adjust_priority()
         self.kick()
 
     def stop(self) -> None:
         self._selector.unwatch()
+        raise_priority(False)
+
+    def _adjust_priority(self) -> None:
+        raise_priority(any(lane.direction.impairments is not CLEAR for lane in self._network.lanes))
 
     def serve_beside(self, fd: int, serve: Callable[[], None]) -> None:
         """Call ``serve`` when ``fd`` is readable, and turn the network for what it did to a host."""

@@ -43,6 +43,7 @@ from netemu.runtime.network import HostNode
 from netemu.runtime.observer import Observer, Tap
 from netemu.runtime.paths import InstanceDirectory, claim
 from netemu.runtime.plan import HostPlan, InstanceConfig, TunPlan
+from netemu.runtime.priority import keep_right
 from netemu.runtime.privileges import drop_root, target_user
 from netemu.runtime.through import why_through
 from netemu.stack.craft import craft, wanted
@@ -102,6 +103,7 @@ class Instance:
         )
 
         self._server = ControlServer(self, self.directory.socket)
+        keep_right()
         self.user = drop_root(config.user) or _user_name()
         self._brokers = [self._broker(node, number, undo) for number, node in enumerate(self.network.hosts.values())]
 

@@ -275,6 +275,8 @@ class Network:
         self.attachments: dict[str, Attachment] = {}
         self.links: dict[str, Link] = {}
         self.lanes: list[Lane] = []
+        self.on_rewire: Callable[[], object] = lambda: None
+        """Called when links have been changed."""
         self._direct: Engine | None = None
         self._may_be_direct = False
         self._agenda: list[tuple[int, int, Item]] = []
@@ -308,6 +310,7 @@ class Network:
         """Call this after a link was changed."""
         for lane in self.lanes:
             lane.reschedule()
+        self.on_rewire()
         self._direct = None
         for node in self.hosts.values():
             node.engine.device = node.end

@@ -90,6 +90,8 @@ class Queue(ABC):
         """Bytes that wait: of IP packets, headers and all."""
         self.waited = 0
         """The sojourn time (ns) of the packet that was popped last."""
+        self.size = 0
+        """Its bytes."""
         self.largest = 0
         """Bytes of the largest packet that ever waited."""
         self.on_drop: Callable[[Packet, int, LinkDrop], object] = _nobody_cares
@@ -129,13 +131,12 @@ class Queue(ABC):
     def drain(self) -> list[tuple[Packet, int]]:
         """(packet, since) of all that waits, in the order in which it came; nothing waits then. For the queue that follows."""
 
-    def _is_full(self, packet: Packet) -> bool:
-        """Has it no room for this one?"""
-        return self._length >= self.limit or self.bytes + len(packet) > self.memory_limit
+    def _is_full(self, size: int) -> bool:
+        """Has it no room for a packet of so many bytes?"""
+        return self._length >= self.limit or self.bytes + size > self.memory_limit
 
     # what disciplines are made of; ``fifo`` is one of this queue's
-    def append(self, fifo: Fifo, packet: Packet, since: int) -> None:
-        size = len(packet)
+    def append(self, fifo: Fifo, packet: Packet, since: int, size: int) -> None:
         fifo.append(packet, since, size)
         self._length += 1
         self.bytes += size
@@ -148,6 +149,7 @@ class Queue(ABC):
         self._length -= 1
         self.bytes -= size
         self.waited = now - since
+        self.size = size
         return packet
 
     def drop_head(self, fifo: Fifo, now: int, reason: LinkDrop) -> None:
@@ -172,16 +174,17 @@ class SingleQueue(Queue):
         return head[1] if head else None
 
     def _arrive(self, packet: Packet, now: int) -> None:
-        if self._is_full(packet):
+        size = len(packet)
+        if self._is_full(size):
             self.on_drop(packet, now, LinkDrop.QUEUE_FULL)
         else:
-            self.append(self._fifo, packet, now)
+            self.append(self._fifo, packet, now, size)
 
     def pop(self, now: int) -> Packet | None:
         return self.take(self._fifo, now) if self._length else None
 
     def adopt(self, packet: Packet, since: int) -> None:
-        self.append(self._fifo, packet, since)
+        self.append(self._fifo, packet, since, len(packet))
 
     def drain(self) -> list[tuple[Packet, int]]:
         self._length = self.bytes = 0

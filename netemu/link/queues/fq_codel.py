@@ -74,7 +74,7 @@ class FqCodel(Queue):
 
     def adopt(self, packet: Packet, since: int) -> None:
         flow = self._flow_of(packet)
-        self.append(flow, packet, since)
+        self.append(flow, packet, since, len(packet))
         if not flow.is_listed:  # RFC 8290 4.1: a flow that had nothing waiting is new
             flow.is_listed = True
             flow.deficit = self.quantum
@@ -91,7 +91,7 @@ class FqCodel(Queue):
                 continue
             packet = flow.control.next(now)
             if packet is not None:
-                flow.deficit -= len(packet)
+                flow.deficit -= self.size
                 return packet
             turn.popleft()
             if turn is self._new:  # through the old ones first, so that coming and going gains it nothing

@@ -58,7 +58,7 @@ class Pie(SingleQueue):
 
     def _arrive(self, packet: Packet, now: int) -> None:
         self._update(now)
-        if self._is_full(packet):
+        if self._is_full(len(packet)):
             self.on_drop(packet, now, LinkDrop.QUEUE_FULL)
             return
         if self._strikes(packet):
@@ -66,7 +66,7 @@ class Pie(SingleQueue):
                 self.on_drop(packet, now, LinkDrop.PIE)
                 return
             packet = self.mark(packet, now)
-        self.append(self._fifo, packet, now)
+        self.append(self._fifo, packet, now, len(packet))
 
     def pop(self, now: int) -> Packet | None:
         self._update(now)
@@ -75,7 +75,7 @@ class Pie(SingleQueue):
         waiting = self.bytes
         packet = self.take(self._fifo, now)
         if self._rate:
-            self._rate.departs(len(packet), waiting, now)
+            self._rate.departs(self.size, waiting, now)
         else:
             self._delay = self.waited if self._length else 0  # by the time stamp (RFC 8033 4.3)
         return packet

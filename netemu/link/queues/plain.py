@@ -20,6 +20,6 @@ class DropHead(DropTail):
     """Who has waited longest makes room: what is sent is fresh, and the sender learns of the loss a queue's length earlier."""
 
     def _arrive(self, packet: Packet, now: int) -> None:
-        self.append(self._fifo, packet, now)
+        self.append(self._fifo, packet, now, len(packet))
         while self._length > self.limit or self.bytes > self.memory_limit:
             self.drop_head(self._fifo, now, LinkDrop.QUEUE_FULL)
