@@ -29,6 +29,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "trouble": {},
     "profile": {},
     "scenario": {},
+    "packetdrill": {"ignore_unknown_options": True},  # packetdrill's own are read by the verb
 }
 """Each is a function in a module of its name, or there a ``group`` of them; with what typer is to know of it."""
 

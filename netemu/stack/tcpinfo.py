@@ -51,6 +51,14 @@ def tcp_info(socket: StreamSocket) -> bytes:
     return _packed(_STATES[c.state], _measured(c, socket.host.now), c)
 
 
+def fields(packed: bytes) -> dict[str, int]:
+    """What ``tcp_info`` packed, by the names of struct tcp_info without their tcpi_."""
+    *small, scales, _ = _LAYOUT.unpack(packed)[:8]
+    known = dict(zip(("state", "ca_state", "retransmits", "probes", "backoff", "options"), small, strict=True))
+    known |= {"snd_wscale": scales & 15, "rcv_wscale": scales >> 4}
+    return known | dict(zip((name for name, _ in _FIELDS), _LAYOUT.unpack(packed)[8:], strict=True))
+
+
 def _measured(c: Connection, now: int) -> dict[str, int]:
     mss = max(c.mss, 1)
     synchronized = c.snd_una > c.iss

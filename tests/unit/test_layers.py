@@ -23,6 +23,7 @@ BELOW: dict[str, set[str]] = {
     "attached": {"stack", "runtime"},
     "story": {"wire", "stack", "capture", "runtime", "attached"},
     "sim": {"wire", "tcp", "stack", "link", "router", "capture", "apps", "runtime", "scenario"},
+    "packetdrill": {"wire", "tcp", "stack", "capture"},
     "cli": {
         "wire",
         "tcp",
@@ -36,6 +37,7 @@ BELOW: dict[str, set[str]] = {
         "attached",
         "story",
         "sim",
+        "packetdrill",
         "tun",
     },
 }
