@@ -43,6 +43,13 @@ def capture(
     ^C ends it. With -w they go to a file that Wireshark opens. There each packet has its direction (inbound: to the
     emulated host), its time in nanoseconds, and the decision as its comment.
 
+    A link that does something is seen at both of its ends, each an interface of its own (with `netemu wire`, netemu0 is
+    the client's and netemu1 the server's). What it drops is there once more, where it came in, with the reason. So
+    Wireshark's display filter for what the client sent and got, each once, is:
+
+    \b
+      frame.interface_name == "netemu0" and not frame.comment contains "dropped"
+
     \b
     Filters: tcp udp icmp icmp6 igmp ip ip6, [src|dst] host A, net A/N, port N, portrange N-M, and or not ( ).
     Examples:

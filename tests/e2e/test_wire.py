@@ -155,3 +155,26 @@ def test_captures_have_both_sides(tmp_path: Path) -> None:
     delays = [float(note.split()[1]) for point, kind, note in rows if (point == "netemu1") == (kind == "8")]
     assert len(delays) == 4
     assert min(delays) >= 5
+
+
+def test_what_a_link_drops_is_there_once_more_with_the_reason(tmp_path: Path) -> None:
+    """And the display filter of `netemu capture --help` has each packet that the client sent and got once."""
+    pcap = tmp_path / "wire.pcapng"
+    words = ["in", "loss", "50%"]
+    done = netemu("run", "--seed", "3", "--pcap", str(pcap), "--wire", *words, "--",
+                  "ping", "-c", "20", "-i", "0.02", "-W", "1", SERVER)  # fmt: skip
+    answered = done.stdout.count("bytes from")
+    assert 0 < answered < 20, done.stdout + done.stderr
+
+    def found(expression: str) -> int:
+        tshark = ["tshark", "-r", str(pcap), "-Y", expression]
+        return len(
+            subprocess.run(tshark, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout.splitlines()
+        )
+
+    help_ = " ".join(netemu("capture", "--help").stdout.split())
+    client = 'frame.interface_name == "netemu0" and not frame.comment contains "dropped"'
+    assert client in help_
+    assert found(f"{client} and icmp.type == 8") == 20
+    assert found(f"{client} and icmp.type == 0") == answered
+    assert found('icmp.type == 8 and frame.comment contains "dropped: lost at random"') == 20 - answered
