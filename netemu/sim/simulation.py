@@ -101,7 +101,7 @@ class Simulation:
         *name_and_addresses: str,
         mtu: int = 1500,
         offload: bool = False,
-        sysctl: dict[str, int] | None = None,
+        sysctl: Mapping[str, int | str] | None = None,
         flavour: str = "linux",
     ) -> SimHost:
         """A host: ``sim.host("198.18.0.1")``, ``sim.host("web", "10.0.0.2/24", "2001:db8::2/64")``. Connected to nothing yet.

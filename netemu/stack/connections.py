@@ -25,6 +25,7 @@ from netemu.tcp.connection import (
     READABLE,
     Connection,
 )
+from netemu.tcp.ecn import CE
 from netemu.tcp.isn import initial_sequence, timestamp_offset
 from netemu.tcp.state import InvariantError, State
 from netemu.tcp.timewait import TimeWait
@@ -34,7 +35,7 @@ from netemu.wire.checksum import fold
 from netemu.wire.ip import TCP, IpPacket, is_loopback, pseudo_sum
 from netemu.wire.output import Template
 from netemu.wire.packet import Packet
-from netemu.wire.tcp import ACK, FIN, HALF, RST, SYN, URG, Segment, reset_for
+from netemu.wire.tcp import ACK, CWR, ECE, FIN, HALF, RST, SYN, URG, Segment, reset_for
 
 if TYPE_CHECKING:
     from netemu.stack.host import Host
@@ -46,7 +47,7 @@ MAX_SUPER = 65535 - 60 - 60
 _V4 = Struct(">BBHHHBBH12sIIHHHH")  # an IPv4 header without options and a TCP header; the 12 bytes are the flow key
 _V6 = Struct(">IHBB36sIIHHHH")
 _TIMESTAMPS = Struct(">III")
-_PLAIN_FLAGS, _PLAIN_ACK = 0xF000 | SYN | FIN | RST | URG | ACK, 8 << 12 | ACK
+_PLAIN_FLAGS, _PLAIN_ACK = 0xF000 | SYN | FIN | RST | URG | ACK | ECE | CWR, 8 << 12 | ACK
 
 IPV6_AS_IPV4 = b"\x7f\0\0\6"
 """As Linux: the IPv4 address of a socket whose IPv6 address outlived its binding, once IPV6_V6ONLY is cleared."""
@@ -86,14 +87,15 @@ class Connections:
             return None
         first = data[0]
         if first == 0x45:
-            (_, _, total, _, fragment, ttl, protocol, _, flow, seq, ack, offset_flags, wnd, _, urg) = _V4.unpack_from(
-                data
+            (_, traffic_class, total, _, fragment, ttl, protocol, _, flow, seq, ack, offset_flags, wnd, _, urg) = (
+                _V4.unpack_from(data)
             )
             start = 20
             if protocol != TCP or total != size or fragment & 0x3FFF or not ttl:
                 return None
         elif first >> 4 == 6 and size >= 60:
-            _, length, protocol, ttl, flow, seq, ack, offset_flags, wnd, _, urg = _V6.unpack_from(data)
+            word, length, protocol, ttl, flow, seq, ack, offset_flags, wnd, _, urg = _V6.unpack_from(data)
+            traffic_class = word >> 20
             start = 40
             if protocol != TCP or length + 40 != size or not ttl:
                 return None
@@ -105,7 +107,7 @@ class Connections:
         if not packet.csum_start and not _checksums_are_right(data, start, flow):
             return None
         if (
-            offset_flags & _PLAIN_FLAGS == _PLAIN_ACK and size >= start + 32
+            offset_flags & _PLAIN_FLAGS == _PLAIN_ACK and traffic_class & CE != CE and size >= start + 32
         ):  # eight words: the timestamp option and no other
             layout, ts_val, _ = _TIMESTAMPS.unpack_from(data, start + 20)
             body = start + 32
@@ -122,6 +124,7 @@ class Connections:
         segment = tcp_wire.parse_rest(data, start, size, seq, ack, offset_flags, wnd, urg, packet.gso_size)
         if segment.__class__ is not Segment:
             return None
+        segment.ecn = traffic_class & CE
         return self._to_connection(c, segment, now)
 
     def receive(self, ip: IpPacket, data: Buffer, gso_size: int, checked: bool, now: int) -> Reason:
@@ -129,6 +132,7 @@ class Connections:
         segment = tcp_wire.parse(data, ip.start, ip.end, gso_size)
         if isinstance(segment, Drop):
             return segment
+        segment.ecn = ip.tos & CE
         if not checked:
             pseudo = pseudo_sum(ip.src, ip.dst, TCP, ip.end - ip.start)
             if (fold(data[ip.start : ip.end]) + pseudo) % 65535:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netemu.reasons import Close, Drop, Match, Reason, Reset
-from netemu.tcp import receiver, timers
+from netemu.tcp import ecn, receiver, timers
 from netemu.tcp.config import MIN_MSS, NEVER
 from netemu.tcp.recovery import Phase
 from netemu.tcp.state import CAN_RECEIVE, FIN_QUEUED, Event, State
-from netemu.wire.tcp import ACK, FIN, HALF, MASK, RST, SYN, URG, unwrap
+from netemu.wire.tcp import ACK, CWR, ECE, FIN, HALF, MASK, RST, SYN, URG, unwrap
 
 if TYPE_CHECKING:
     from netemu.tcp.connection import Connection
@@ -34,9 +34,9 @@ def was_predicted(
 ) -> bool:
     """Header prediction (Van Jacobson): take what a healthy connection gets, in order and with nothing unusual about it.
 
-    The fields are the header's own, 32-bit, of a segment with ACK and neither SYN, FIN, RST nor URG; no Segment is made for
-    them, which with the checks that would all pass saves a third of its time. False: not so; nothing was changed, and
-    ``segment_arrives`` has to look at it. What both take, both take alike (a property test compares them).
+    The fields are the header's own, 32-bit, of a segment with ACK and none of SYN, FIN, RST, URG, ECE, CWR, and with no CE mark;
+    no Segment is made for them, which with the checks that would all pass saves a third of its time. False: not so; nothing was
+    changed, and ``segment_arrives`` has to look at it. What both take, both take alike (a property test compares them).
     """
     rcv_nxt, una = c.rcv_nxt, c.snd_una
     ack = una + ((ack - una + HALF) & MASK) - HALF  # wire.tcp.unwrap
@@ -125,6 +125,7 @@ def _in_syn_sent(c: Connection, seg: Segment, now: int) -> Reason:
 def learn_from_syn(c: Connection, seg: Segment, now: int) -> None:
     """Take the peer's initial sequence number and options (RFC 9293 3.7.1, RFC 7323 1.3, RFC 2018 section 2)."""
     options = seg.options
+    ecn.learn_from_syn(c, seg)
     c.irs = seg.seq
     c.rcv_nxt = c.last_ack_sent = seg.seq + 1
     c.rcv_up = c.rcv_nxt
@@ -316,6 +317,8 @@ def _take_ack(c: Connection, seg: Segment, now: int) -> None:
     """SND.UNA, the send window and what follows from them (RFC 9293 3.10.7.4, ESTABLISHED). ``seg.ack`` <= SND.NXT."""
     ack, una = seg.ack, c.snd_una
     wnd = seg.wnd << c.snd_wscale
+    if seg.flags & ECE and c.ect:
+        ecn.echo_arrives(c, ack, now)
     if ack > una:
         if c.rtt.backoff and seg.ts_val is not None and c.ts_on:
             _time_by_echo(c, seg.ts_ecr, now)
@@ -393,6 +396,8 @@ def _take_text(c: Connection, seg: Segment, now: int) -> Reason:
     if c.orphan and seg.seq + seg.length > c.rcv_nxt:
         c.abort(Reset.DATA_AFTER_CLOSE)  # SHLD-3: nobody will ever read it
         return Drop.DATA_AFTER_CLOSE
+    if c.ect and (flags & CWR or seg.ecn == ecn.CE):
+        ecn.text_arrives(c, seg)
     if flags & URG:
         receiver.urgent_arrives(c, seg)
     return receiver.text_arrives(c, seg, now)

@@ -51,4 +51,5 @@ class Config:
     migrate_req: bool = False  # tcp_migrate_req: what a closing listener has not accepted goes to its group
     rfc1337: bool = False  # tcp_rfc1337: a RST does not end TIME-WAIT
     congestion: str = "cubic"  # tcp_congestion_control
+    ecn: int = 2  # tcp_ecn: 0 never, 1 ask for it, 2 where the peer asks for it
     slow_start_after_idle: bool = True  # tcp_slow_start_after_idle

@@ -51,16 +51,20 @@ class Connection:
     """See the module. Sequence numbers are unbounded ints that equal the wire's modulo 2^32."""
 
     __slots__ = (
+        "ack_flags",
         "ack_now",
         "cc",
         "close_reason",
         "config",
+        "cwr_due",
         "deadline_ack",
         "deadline_keepalive",
         "deadline_rtx",
         "deadline_user",
         "default_mss",
         "delivery",
+        "ecn_recover",
+        "ect",
         "error",
         "events",
         "fin_received",
@@ -192,6 +196,13 @@ class Connection:
         self.ts_on = config.timestamps
         self.ts_offset = ts_offset
         self.ts_recent = self.ts_recent_at = 0
+        self.ect = 0
+        """What data carry in the IP header: ECT(0) where both sides know ECN (netemu.tcp.ecn)."""
+        self.ack_flags = ACK
+        """ACK, and with it ECE while a mark has to be told of."""
+        self.cwr_due = False
+        self.ecn_recover = iss
+        """SND.NXT when an echo last made the window smaller."""
         # what transmit owes the peer
         self.send_syn = self.ack_now = self.send_probe = False
         self.held = False

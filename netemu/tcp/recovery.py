@@ -109,6 +109,12 @@ class Recovery:
         self.recover = c.snd_nxt
         self.rtx_nxt, self.rtx_end = c.snd_una, c.snd_nxt
 
+    def reduce(self, c: Connection, now: int) -> None:
+        """A congestion signal without a loss, such as ECN's (RFC 3168 6.1.2)."""
+        if self.phase is Phase.OPEN:
+            c.cc.on_loss(c.flight, now)
+            c.cc.cwnd = min(c.cc.cwnd, c.cc.ssthresh)
+
     def on_mtu(self, c: Connection) -> None:
         """The path takes less than was thought: send what is outstanding again, in smaller pieces, without a penalty."""
         if self.phase is Phase.OPEN:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netemu.tcp import receiver, timers
+from netemu.tcp import ecn, receiver, timers
 from netemu.tcp.config import NEVER, SECOND
 from netemu.tcp.state import FIN_QUEUED, State
-from netemu.wire.tcp import ACK, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
+from netemu.wire.tcp import ACK, CWR, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
 
 if TYPE_CHECKING:
     from netemu.tcp.connection import Connection
@@ -42,10 +42,10 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
     if c.send_probe:
         # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
         c.send_probe = False
-        return _segment(c, c.snd_una - 1, ACK, (), 0, now)
+        return _segment(c, c.snd_una - 1, c.ack_flags, (), 0, now)
     if c.ack_now:
         seq = c.snd_nxt
-        return _segment(c, seq if seq - c.snd_una <= c.snd_wnd else c.acceptable_seq, ACK, (), 0, now)
+        return _segment(c, seq if seq - c.snd_una <= c.snd_wnd else c.acceptable_seq, c.ack_flags, (), 0, now)
     return None
 
 
@@ -119,10 +119,10 @@ def _new(c: Connection, length: int, now: int) -> Segment:
     ):
         c.cc.on_idle(now - c.last_sent, c.rtt.rto)
     c.last_sent = now
-    flags = ACK
+    flags = c.ack_flags
     if end == c.sendbuf.end:
         if length:
-            flags = ACK | PSH  # MUST-61
+            flags |= PSH  # MUST-61
         if c.state in FIN_QUEUED and end < c.snd_una + c.snd_wnd:  # it takes a number of the window too
             flags |= FIN
             end += 1
@@ -137,13 +137,19 @@ def _new(c: Connection, length: int, now: int) -> Segment:
         c.persist = c.override = False
         c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
     payload = c.sendbuf.slice(seq, length) if length else ()
-    return _segment(c, seq, flags, payload, length, now)
+    segment = _segment(c, seq, flags, payload, length, now)
+    if c.ect and length:  # what is new, that is; no retransmission and no ACK alone (RFC 3168 6.1.4, 6.1.5)
+        segment.ecn = c.ect
+        if c.cwr_due:
+            c.cwr_due = False
+            segment.flags |= CWR
+    return segment
 
 
 def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
     """Send again what lies at ``seq``; ``length`` may count the FIN."""
     end = seq + length
-    flags = ACK
+    flags = c.ack_flags
     data_end = c.sendbuf.end
     if end > data_end:  # SND.NXT covers the FIN
         flags |= FIN
@@ -202,7 +208,7 @@ def _syn(c: Connection, now: int) -> Segment | None:
     c.last_ack_sent = c.rcv_nxt
     c.last_sent = now
     ts_val = c.timestamp(now) if c.ts_on else None
-    flags = SYN | ACK if passive else SYN
+    flags = (SYN | ACK if passive else SYN) | ecn.flags_of_syn(c)
     wnd = receiver.syn_window(c)
     return Segment(
         c.iss, c.rcv_nxt if passive else 0, flags, wnd, (), 0, ts_val, c.ts_recent if passive else 0, options

@@ -25,11 +25,11 @@ class Template:
     def __init__(self, src: bytes, dst: bytes, sport: int, dport: int, ttl: int, tos: int, local: bool = False) -> None:
         self.flow = src + dst + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
         self.is_ipv6 = len(src) == 16
-        self.ttl, self.tos = ttl, tos
+        self.ttl, self.tos = ttl, tos & ~3  # what is below belongs to ECN (RFC 3168 section 5)
         self.local = local
         """The peer is this host itself."""
         self._pseudo = pseudo_sum(src, dst, TCP, 0)
-        self._ip_sum = 0x4500 + tos + ipv4.DONT_FRAGMENT + (ttl << 8) + TCP + fold(src + dst)
+        self._ip_sum = 0x4500 + self.tos + ipv4.DONT_FRAGMENT + (ttl << 8) + TCP + fold(src + dst)
 
     def packet(self, seg: Segment, ident: int, offload: bool) -> Packet:
         """The packet for ``seg``; with ``offload`` its TCP checksum is left partial, as virtio_net_hdr wants it."""
@@ -44,15 +44,15 @@ class Template:
         partial = (self._pseudo + length) % 65535
         seq, ack, wnd, urg = seg.seq & MASK, seg.ack & MASK, seg.wnd, seg.urg
         if self.is_ipv6:
-            word = 0x60000000 | self.tos << 20
+            word = 0x60000000 | (self.tos | seg.ecn) << 20
             head = _V6.pack(word, length, TCP, self.ttl, self.flow, seq, ack, offset_flags, wnd, partial, urg) + options
             start = ipv6.SIZE
         else:
             total = length + 20
-            ip_sum = -(self._ip_sum + total + ident) % 65535
+            ip_sum = -(self._ip_sum + total + ident + seg.ecn) % 65535
             head = (
                 _V4.pack(
-                    0x45, self.tos, total, ident, 0x4000, self.ttl, TCP, ip_sum,
+                    0x45, self.tos | seg.ecn, total, ident, 0x4000, self.ttl, TCP, ip_sum,
                     self.flow, seq, ack, offset_flags, wnd, partial, urg,
                 )
                 + options

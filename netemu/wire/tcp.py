@@ -44,7 +44,20 @@ NO_OPTIONS = Options()
 class Segment:
     """A valid TCP segment, or a super-segment that stands for several (``gso_size`` payload bytes each)."""
 
-    __slots__ = ("ack", "flags", "gso_size", "length", "options", "payload", "seq", "ts_ecr", "ts_val", "urg", "wnd")
+    __slots__ = (
+        "ack",
+        "ecn",
+        "flags",
+        "gso_size",
+        "length",
+        "options",
+        "payload",
+        "seq",
+        "ts_ecr",
+        "ts_val",
+        "urg",
+        "wnd",
+    )
 
     def __init__(
         self,
@@ -59,6 +72,7 @@ class Segment:
         options: Options = NO_OPTIONS,
         gso_size: int = 0,
         urg: int = 0,
+        ecn: int = 0,
     ) -> None:
         self.seq = seq
         self.ack = ack
@@ -73,6 +87,8 @@ class Segment:
         self.options = options
         self.gso_size = gso_size
         self.urg = urg
+        self.ecn = ecn
+        """The two bits of the IP header's field (RFC 3168 section 5) that it came with, or is to go with."""
 
     @property
     def end(self) -> int:

@@ -26,6 +26,8 @@ from netemu.tcp.state import SYNCHRONIZED as ALL_SYNCHRONIZED
 from netemu.tcp.timewait import TimeWait
 from netemu.wire.tcp import (
     ACK,
+    CWR,
+    ECE,
     FIN,
     FIXED,
     FLAG_LETTERS,
@@ -67,6 +69,9 @@ def to_wire(segment: Segment) -> bytes:
     return fixed + options + segment.data()
 
 
+UNUSUAL = SYN | FIN | RST | URG | ECE | CWR | ACK
+
+
 def from_wire(data: bytes, gso_size: int = 0) -> Segment:
     """TCP bytes as a segment with 32-bit numbers."""
     parsed = parse(data, 0, len(data), gso_size)
@@ -76,12 +81,14 @@ def from_wire(data: bytes, gso_size: int = 0) -> Segment:
 
 def over_the_wire(segment: Segment) -> Segment:
     """``segment`` as bytes and back. A super-segment keeps its gso_size."""
-    return from_wire(to_wire(segment), segment.gso_size)
+    there = from_wire(to_wire(segment), segment.gso_size)
+    there.ecn = segment.ecn
+    return there
 
 
 def as_a_host_does(c: Connection, segment: Segment, now: int) -> Reason:
     """Header prediction first, where nothing is unusual about the segment; then the checks."""
-    if segment.flags & (SYN | FIN | RST | URG | ACK) == ACK and segment.options is NO_OPTIONS:
+    if segment.flags & UNUSUAL == ACK and segment.options is NO_OPTIONS and segment.ecn != 3:
         data = segment.data()
         numbers = segment.seq, segment.ack, segment.wnd, segment.ts_val
         if c.was_predicted(*numbers, data, len(data), now):
@@ -146,8 +153,12 @@ class WireEnd:
         no_ts: bool = False,
         options: Options | None = None,
         gso: int = 0,
+        ecn: int = 0,
     ) -> Reason:
-        """Hand the connection a segment; without ``seq`` the next one in order. ``ts``: TSval, ms from now."""
+        """Hand the connection a segment; without ``seq`` the next one in order. ``ts``: TSval, ms from now.
+
+        ``ecn``: the bits of the IP header.
+        """
         bits = flags_of(flags)
         if seq is None:
             seq, self.nxt = self.nxt, self.nxt + len(data) + bool(bits & SYN) + bool(bits & FIN)
@@ -157,7 +168,7 @@ class WireEnd:
         segment = Segment(
             (self.peer_iss + seq) & MASK, number, bits, self.wnd if wnd is None else wnd, (data,), len(data)
         )
-        segment.urg, segment.gso_size = urg, gso
+        segment.urg, segment.gso_size, segment.ecn = urg, gso, ecn
         if self.ts and not no_ts:
             segment.ts_val = (self.clock + (ts or 0)) & MASK
             segment.ts_ecr = self.ts_seen if ecr is None else ecr
