@@ -1,20 +1,24 @@
-"""Each port of trouble, as curl sees it, and as tshark dissects what went over the wire.
+"""Each trouble, as curl sees it, and as tshark dissects what went over the wire.
 
-All clients run at the same time, against an instance with offload and then one without: most of them only wait.
+All clients run at the same time, against an instance with offload, one without, and one where each trouble has an address:
+most of them only wait.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
-from emulated import scratch
-from netns import Namespace
-from trying import URL, Frame, Tried, try_all
+from emulated import ADDRESS4, ADDRESS6, emulated, scratch
+from netns import PATIENCE, Namespace
+from trying import APP, PREFIXES, URL, Frame, Tried, try_all
 
+import netemu
 from netemu.apps.trouble.answers import CUT, SHORT, SIZE
-from netemu.apps.trouble.table import TROUBLES
+from netemu.apps.trouble.table import BASE, BY_NAME, TROUBLES
+from netemu.stack.flavours import FLAVOURS
 
 pytestmark = pytest.mark.e2e
 
@@ -151,7 +155,7 @@ SEES: dict[str, Sees] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[(), ("--no-offload",)], ids=["offload", "no-offload"])
+@pytest.fixture(scope="module", params=["offload", "no-offload", "addresses"])
 def tried(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, int], Tried]]:
     namespace = Namespace()
     try:
@@ -162,7 +166,8 @@ def tried(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, int], Trie
                 name: [word for option in sees.options for word in (("-T", str(upload)) if option == UPLOAD else (option,))]
                 for name, sees in SEES.items()
             }  # fmt: skip
-            yield try_all(namespace, clients, *request.param)
+            options = ("--no-offload",) if request.param == "no-offload" else ()
+            yield try_all(namespace, clients, *options, by_address=request.param == "addresses")
     finally:
         namespace.close()
 
@@ -179,3 +184,60 @@ def test_curl_sees_what_its_line_says(name: str, version: int, tried: dict[tuple
     # of the kernel's own packets, one in 65536 has 0xFFFF for a checksum, which tshark calls bad (RFC 1624 has both)
     wrong = [frame for frame in seen.some(inbound=False) if frame["tcp.checksum.status"] == "0"]
     assert not wrong or name == "bad-checksum", "no other port sends a wrong checksum"
+
+
+def test_addresses_stand_beside_all_else(netns: Namespace) -> None:
+    """The lines of `netemu trouble --hosts` are true, and the host's own address and ports are as they were."""
+
+    def curl(*words: str) -> tuple[int, str]:
+        done = netns.run("curl", "-gsS", "-m", "20", "-w", "%{http_code}", *words, check=False)
+        return done.returncode, done.stdout
+
+    with emulated(netns, "--app", APP) as instance:
+        own = netns.run("curl", "-sS", "-m", "20", f"http://{ADDRESS4}/").stdout
+        assert "trouble" not in own
+        prefixes = "+".join(PREFIXES.values())
+        listed = instance.netemu("trouble", "--hosts", "--addresses", prefixes).stdout.splitlines()
+        assert len(listed) == 2 * len(TROUBLES)
+        assert "198.18.1.21 truncated.trouble" in listed
+        for start in ("198.18.1.", "2001:2:0:1::"):
+            lines = [line.split() for line in listed if line.startswith(start)]
+            resolve = [word for address, name in lines for word in ("--resolve", f"{name}:80:{address}")]
+            status, out = curl(*resolve, "http://truncated.trouble/")
+            assert (status, out[-3:], out.startswith("truncated: ")) == (18, "200", True)
+            assert curl(*resolve, "http://refuse.trouble/")[0] == 7
+        assert curl(f"http://{ADDRESS4}:{BASE + BY_NAME['truncated'].number}/")[0] == 18
+        assert curl(f"http://{ADDRESS4}/") == (0, f"{own}200")
+        assert curl(f"http://[{ADDRESS6}]/")[0] == 0
+        assert netns.run("ping", "-c", "1", "-W", "10", "198.18.1.21").stdout
+        assert instance.status()["addresses"] == [ADDRESS4, ADDRESS6]
+        why = json.loads(
+            instance.netemu("why", "tcp", "198.18.0.1:40000", "198.18.1.12:80", "--flags", "S", "--json").stdout
+        )
+        assert why["on_the_way"] == ["at the host: HalfOpen, both ways"]
+        assert why["reason"] == "LISTEN_SPECIFIC"
+
+
+def test_an_app_attaches_at_the_port_of_the_addresses(netns: Namespace) -> None:
+    """Who attaches a server of his own has all addresses but those."""
+    with emulated(netns, "--no-apps", "--app", APP) as instance:
+        host = netemu.attach(app="mine", name=instance.name)
+        with host.socket() as listener:
+            listener.bind(("0.0.0.0", 80))
+            listener.listen()
+            client = netns.start("curl", "-sS", "-m", "20", f"http://{ADDRESS4}/")
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(100).startswith(b"GET / ")
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nmine")
+            assert client.communicate(timeout=PATIENCE)[0] == "mine"
+            assert host.addresses == [ADDRESS4, ADDRESS6]
+            assert netns.run("curl", "-m", "20", "http://198.18.1.21/", check=False).returncode == 18
+        host.close()
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_every_flavour_has_them_beside_the_default_apps(flavour: str, netns: Namespace) -> None:
+    with emulated(netns, "--flavour", flavour, "--app", APP):
+        assert netns.run("curl", "-m", "20", "http://198.18.1.21/", check=False).returncode == 18
+        assert netns.run("curl", "-sS", "-m", "20", f"http://{ADDRESS4}/").stdout
