@@ -212,7 +212,6 @@ def suggestions(status: Status) -> list[tuple[str, str]]:
                 found.append((f"{inside}nc {address} {app.port}", f"# app {app.name}"))
             elif app.kind == "trouble" and not is_ipv6:
                 found.append(("netemu trouble --list", f"# ports {app.port} to {app.port + app.span - 1} of {address}"))
-                found += [
-                    (f"netemu trouble --hosts --addresses {prefix}", "# their addresses") for prefix in app.prefixes
-                ]
+                if app.prefixes:
+                    found.append((f"netemu trouble --hosts --addresses {'+'.join(app.prefixes)}", "# their addresses"))
     return found
