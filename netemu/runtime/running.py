@@ -79,6 +79,8 @@ def run_wire(config: InstanceConfig, client: Sequence[str], server: Sequence[str
             try:
                 if client:
                     await _listening(served, path_of(second), serving)
+                    if serving.done() and serving.result():
+                        warn(f"--serve: the server has ended, with status {serving.result()}")
                     status = await _run(command_in(first, client))
                 else:
                     status = await asyncio.shield(serving)

@@ -113,6 +113,13 @@ def test_the_client_begins_once_the_server_listens() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_server_that_fails_is_told_of_and_the_client_runs_all_the_same() -> None:
+    done = netemu("wire", "--serve", "sh -c 'exit 3'", "--", "sh", "-c", "exit 7")
+    assert (done.returncode, done.stderr) == (7, "netemu: --serve: the server has ended, with status 3\n")
+    done = netemu("wire", "--serve", "true", "--", "true")  # it may go on in the background
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_wire_stays_until_it_is_told_to_end_and_leaves_nothing() -> None:
     name = f"w{os.getpid()}"
     client, server = f"{name}-client", f"{name}-server"
