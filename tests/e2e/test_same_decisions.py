@@ -56,24 +56,26 @@ ends = ["client", "home 10.1.0.1/24"]
 in = "delay 4ms reorder 20% 40% gap 4 loss 2% 30% duplicate 3%"
 out = "delay 2ms 1ms distribution normal corrupt 2%"
 rules = [
-    "in: ip.len > 900 drop probability 5%",
+    "in: udp.length > 900 drop probability 5%",
     "in: flow.packet == 17 drop",
-    "in: frame set ip.dsfield.dscp=10 every 5",
-    "in: frame delay 3ms probability 4%",
-    "out: frame duplicate skip 10 every 40",
+    "in: udp set ip.dsfield.dscp=10 every 5",
+    "in: udp delay 3ms probability 4%",
+    "in: tcp and flow.data in {{30..33}} duplicate",
+    "out: udp duplicate skip 10 every 40",
     "both: icmp pass",
 ]
 
 [link.dsl]
 ends = ["home", "isp"]
-in = "loss gemodel 1% 20% corrupt 2%"
-out = "delay 5ms loss state 1% 30%"
+in = "loss gemodel 1% 60% corrupt 2%"
+out = "delay 5ms loss state 1% 60%"
 
 [link.core]
 ends = ["isp 10.2.0.1/24", "server"]
 in = "delay 1ms duplicate 2%"
 out = "loss 1% ecn"
-rules = ["in: udp corrupt good probability 3%", "out: frame drop first 3", "out: frame set ip.ttl-=3 probability 5%"]
+rules = ["in: udp corrupt good probability 3%", "out: udp drop first 3", "out: udp set ip.ttl-=3 probability 5%",
+         "out: flow.data == 30 corrupt"]
 """
 POINTS = ("home.lan", "home.dsl", "isp.dsl", "isp.core", "server")
 COUNTED = (
@@ -263,7 +265,8 @@ def test_each_knob_had_something_to_do(real: Run) -> None:
         "gemodel",
         "state 3",
         "rule 1: drop",
-        "rule 5",
+        "rule 4: delay",
+        "rule 6: duplicate",
     ):
         assert word in comments, word
     assert "rule 2: drop" in comments
@@ -317,3 +320,4 @@ def test_super_packets_have_the_fate_of_their_slices(
         for found in (records(path), stream.records)
     )
     assert ours == theirs
+    assert any("rule" in why for _, why in theirs)
