@@ -106,7 +106,8 @@ class Run:
                 self._settle_pending()
             self._check_time(event, begin_at, last, self.machine.time, "it happens")
             self._perform(event)
-        self.base = begin_at if begin_at is not None else self.machine.time
+        # what comes after a time that was left open counts from when it was
+        self.base = begin_at if begin_at is not None and last is None else self.machine.time
 
     def _times(self, event: Event) -> tuple[int | None, int | None]:
         """From when to when it is to happen, in the script's time; None for any time."""
