@@ -288,7 +288,13 @@ class Connections:
     def _settle(self, c: Connection) -> None:
         """``c`` has nothing more to send for now: see to its timer, or to its place in the table."""
         due = c.wakeup
-        if c.deadline_rtx < due or c.deadline_ack < due or c.deadline_keepalive < due or c.deadline_user < due:
+        if (
+            c.deadline_rtx < due
+            or c.deadline_ack < due
+            or c.deadline_keepalive < due
+            or c.deadline_user < due
+            or c.deadline_pace < due
+        ):
             self._schedule(c)
         if c.state is State.TIME_WAIT:
             self._to_time_wait(c)

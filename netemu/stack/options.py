@@ -24,6 +24,7 @@ LINGER = Struct("=ii")
 """struct linger: l_onoff, l_linger."""
 TCP_MIN_MSS, MAX_TCP_WINDOW = 88, 32767
 DEFAULT_MSS = 536
+UNLIMITED_32, UNLIMITED_64 = (1 << 32) - 1, (1 << 64) - 1
 CA_NAME_MAX = 16
 """TCP_CA_NAME_MAX: bytes of an algorithm's name, the zero behind it counted."""
 
@@ -126,6 +127,18 @@ def _write_congestion(socket: StreamSocket, value: int | bytes) -> None:
     socket.own["congestion"] = name
 
 
+def _read_pacing(socket: StreamSocket) -> bytes:
+    rate: int = socket.own.get("max_pacing_rate", socket.host.config.max_pacing_rate)
+    return min(rate or UNLIMITED_64, UNLIMITED_64).to_bytes(8, "little")
+
+
+def _write_pacing(socket: StreamSocket, value: int | bytes) -> None:
+    """Bytes a second, in four bytes or in eight; all ones: no limit."""
+    wide = isinstance(value, bytes) and len(value) >= 8
+    rate = int.from_bytes(value[:8], "little") if wide and isinstance(value, bytes) else as_int(value) & UNLIMITED_32
+    socket.own["max_pacing_rate"] = 0 if rate >= (UNLIMITED_64 if wide else UNLIMITED_32) else max(1, rate)
+
+
 OPTIONS: dict[tuple[int, int], Option] = {
     (so.SOL_SOCKET, so.SO_ERROR): Option(_read_error, None),
     (so.SOL_SOCKET, so.SO_ACCEPTCONN): Option(lambda socket: int(socket.listener is not None), None),
@@ -134,6 +147,7 @@ OPTIONS: dict[tuple[int, int], Option] = {
     (so.SOL_SOCKET, so.SO_LINGER): Option(_read_linger, _write_linger),
     (so.SOL_SOCKET, so.SO_RCVBUF): _buffer("rcvbuf", RCVBUF_MIN),
     (so.SOL_SOCKET, so.SO_SNDBUF): _buffer("sndbuf", SNDBUF_MIN),
+    (so.SOL_SOCKET, so.SO_MAX_PACING_RATE): Option(_read_pacing, _write_pacing),
     (so.IPPROTO_TCP, so.TCP_NODELAY): _flag("nodelay"),
     (so.IPPROTO_TCP, so.TCP_MAXSEG): Option(_read_mss, _write_mss),
     (so.IPPROTO_TCP, so.TCP_KEEPIDLE): _setting("keepalive_time", SECOND, 1, 32767),

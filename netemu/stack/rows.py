@@ -10,6 +10,7 @@ from netemu.stack.row import Info, SocketRow
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
 from netemu.tcp.config import NEVER
+from netemu.tcp.congestion.pacer import rate_of
 from netemu.tcp.connection import Connection
 from netemu.tcp.timewait import TimeWait
 from netemu.wire.ip import text_port
@@ -93,7 +94,7 @@ def connection_info(c: Connection, now: int) -> Info:
         "last_sent_ms": (now - c.last_sent) // 1_000_000,
         "last_received_ms": (now - c.last_received) // 1_000_000,
         "congestion": c.cc.name,
-        "pacing": "none",
+        "pacing": "none" if c.pacer is None else f"{rate_of(c)}B/s",
     }
     if c.cc.ssthresh < 1 << 59:
         info["ssthresh"] = c.cc.ssthresh

@@ -351,7 +351,13 @@ class StreamSocket(Socket):
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
         if (level, option) == (so.SOL_SOCKET, so.SO_LINGER) and not buflen:
             return self.linger  # seconds, or -1: what the struct says in two numbers
-        return super().getsockopt(level, option, buflen)
+        value = super().getsockopt(level, option, buflen)
+        if (level, option) == (so.SOL_SOCKET, so.SO_MAX_PACING_RATE) and buflen < 8:
+            whole = super().getsockopt(level, option, 8)
+            assert isinstance(whole, bytes)
+            if any(whole[4:]):  # as much as four bytes can say
+                return b"\xff" * buflen if buflen else -1
+        return value
 
     def option(self, level: int, option: int) -> int | bytes:
         known = OPTIONS.get((level, option))

@@ -24,6 +24,8 @@ SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_rfc1337": ("rfc1337", 1),
     "net.ipv4.tcp_migrate_req": ("migrate_req", 1),
     "net.ipv4.tcp_ecn": ("ecn", 1),
+    "net.ipv4.tcp_pacing_ss_ratio": ("pacing_ss_ratio", 1),
+    "net.ipv4.tcp_pacing_ca_ratio": ("pacing_ca_ratio", 1),
     "net.ipv4.tcp_slow_start_after_idle": ("slow_start_after_idle", 1),
     "net.ipv4.tcp_congestion_control": ("congestion", 1),
     "net.ipv4.ip_autobind_reuse": ("autobind_reuse", 1),

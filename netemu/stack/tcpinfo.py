@@ -6,6 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from netemu.tcp.config import MS, NEVER
+from netemu.tcp.congestion.pacer import rate_of
 from netemu.tcp.connection import Connection
 from netemu.tcp.recovery import Phase
 from netemu.tcp.state import State
@@ -85,7 +86,8 @@ def _measured(c: Connection, now: int) -> dict[str, int]:
         "reordering": 3,
         "rcv_space": c.rcvbuf,
         "total_retrans": c.total_retransmits,
-        "max_pacing_rate": (1 << 64) - 1,
+        "pacing_rate": rate_of(c),
+        "max_pacing_rate": c.config.max_pacing_rate or (1 << 64) - 1,
         "bytes_acked": min(c.snd_una, c.sendbuf.end) - c.iss - 1 if synchronized else 0,
         "bytes_received": max(0, c.rcv_nxt - c.irs - 1 - c.fin_received),
         "notsent_bytes": max(0, c.sendbuf.end - c.snd_nxt),

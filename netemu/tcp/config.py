@@ -52,4 +52,8 @@ class Config:
     rfc1337: bool = False  # tcp_rfc1337: a RST does not end TIME-WAIT
     congestion: str = "cubic"  # tcp_congestion_control
     ecn: int = 2  # tcp_ecn: 0 never, 1 ask for it, 2 where the peer asks for it
+    pacing_ss_ratio: int = 200  # tcp_pacing_ss_ratio, per cent
+    pacing_ca_ratio: int = 120  # tcp_pacing_ca_ratio
+    max_pacing_rate: int = 0
+    """SO_MAX_PACING_RATE: bytes a second; 0: not paced, unless congestion control wants it."""
     slow_start_after_idle: bool = True  # tcp_slow_start_after_idle

@@ -17,6 +17,7 @@ from netemu.reasons import Close, Reset
 from netemu.tcp import arrives, receiver, sender, timers
 from netemu.tcp.config import NEVER, SECOND, Config
 from netemu.tcp.congestion.delivery import Delivery
+from netemu.tcp.congestion.pacer import Pacer
 from netemu.tcp.congestion.registry import ALGORITHMS
 from netemu.tcp.reassembly import Reassembly
 from netemu.tcp.recovery import Recovery
@@ -59,6 +60,7 @@ class Connection:
         "cwr_due",
         "deadline_ack",
         "deadline_keepalive",
+        "deadline_pace",
         "deadline_rtx",
         "deadline_user",
         "default_mss",
@@ -87,6 +89,7 @@ class Connection:
         "orphan",
         "override",
         "owner",
+        "pacer",
         "path_mss",
         "peer_mss",
         "persist",
@@ -171,6 +174,8 @@ class Connection:
         self.nodelay = False
         self.cc = ALGORITHMS[config.congestion](path_mss)
         self.recovery = Recovery(iss)
+        self.pacer: Pacer | None = None
+        self._choose_pacing()
         self.delivery: Delivery | None = None
         """While congestion control wants samples of the path."""
         self.rtt = RttEstimator(config)
@@ -212,6 +217,7 @@ class Connection:
         self.override = False  # the timer against silly windows expired: send what fits
         # timers: when they expire
         self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
+        self.deadline_pace = NEVER
         self.persist = False
         """deadline_rtx is the persist timer (a closed or silly window), not the retransmission timer."""
         self.probed_at = 0
@@ -269,7 +275,9 @@ class Connection:
 
     def next_timer(self) -> int:
         """When on_timer is due, ns; NEVER for no time."""
-        return min(self.deadline_rtx, self.deadline_ack, self.deadline_keepalive, self.deadline_user)
+        return min(
+            self.deadline_rtx, self.deadline_ack, self.deadline_keepalive, self.deadline_user, self.deadline_pace
+        )
 
     def choose_congestion_control(self) -> None:
         """As the configuration has it; a window that is in use stays."""
@@ -278,6 +286,13 @@ class Connection:
             before, self.cc = self.cc, kind(self.mss)
             if self.state not in (State.CLOSED, State.SYN_SENT):
                 self.cc.follow(before)
+        self._choose_pacing()
+
+    def _choose_pacing(self) -> None:
+        if not (self.cc.paces or self.config.max_pacing_rate):
+            self.pacer = None
+        elif self.pacer is None:
+            self.pacer = Pacer()
 
     def sample(self, end: int, now: int) -> None:
         """Congestion control wants to know how the segment up to ``end``, which leaves now, fares."""
@@ -406,6 +421,7 @@ class Connection:
 
     def _disarm(self) -> None:
         """Nothing will be waited for any more."""
+        self.deadline_pace = NEVER
         self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
         self.persist = self.send_probe = False
 

@@ -29,13 +29,15 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
         return _reset(c)
     if c.send_syn:
         return _syn(c, now)
-    if c.state in _DATA_STATES and c.snd_una > c.iss:
+    if c.state in _DATA_STATES and c.snd_una > c.iss and (c.pacer is None or c.pacer.may_send(c, now)):
         recovery = c.recovery
         if recovery.rtx_nxt < recovery.rtx_end:
             again = recovery.next_retransmission(c)
             if again is not None:
                 return _retransmission(c, *again, now)
         if c.snd_nxt <= c.sendbuf.end:
+            if c.pacer is not None and limit:
+                limit = c.pacer.limit(c, limit)
             length = _sendable(c, limit or c.mss, now)
             if length >= 0:
                 return _new(c, length, now)
@@ -133,6 +135,8 @@ def _new(c: Connection, length: int, now: int) -> Segment:
         c.timed_end, c.timed_at = end, now
     if end - c.snd_una >= c.cc.samples_from:
         c.sample(end, now)
+    if c.pacer is not None:
+        c.pacer.sent(c, length, now)
     if c.deadline_rtx == NEVER or c.persist:
         c.persist = c.override = False
         c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
@@ -157,6 +161,8 @@ def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
     if length and end >= data_end:
         flags |= PSH
     c.recovery.retransmitted(end)
+    if c.pacer is not None:
+        c.pacer.sent(c, length, now)
     c.total_retransmits += 1
     c.timed_end = 0  # Karn
     c.last_sent = now

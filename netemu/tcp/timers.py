@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def expire(c: Connection, now: int) -> None:
     """Run every timer of ``c`` that is due."""
+    if now >= c.deadline_pace:
+        c.deadline_pace = NEVER  # transmit is asked after any timer
     if now >= c.deadline_ack:
         c.deadline_ack = NEVER
         c.ack_now = True

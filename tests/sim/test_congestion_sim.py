@@ -140,3 +140,39 @@ def test_marks_instead_of_losses(ecn: int) -> None:
     assert (c.total_retransmits == 0) == (ecn == 1)
     assert bool(c.ect) == (ecn == 1)
     assert c.cc.ssthresh < 1 << 59
+
+
+# -- BBR and pacing --------------------------------------------------------------------------------------------------------
+
+
+def test_bbr_fills_a_clean_link_and_keeps_its_queue_short() -> None:
+    """Where CUBIC fills the queue of one bandwidth-delay product too, 100 KB."""
+    bulk = Bulk("rate 20mbit queue droptail limit 100000b delay 20ms", congestion="bbr")
+    bulk.run(3)
+    assert share_of(bulk.run(8), 20) >= 0.9
+    (c,) = bulk.connections
+    assert c.cc.pacing_rate * 8 == pytest.approx(20e6, rel=0.4)
+    assert c.rtt.srtt < 60_000_000
+
+
+def test_bbr_goes_on_under_random_loss() -> None:
+    bulk = Bulk("rate 10mbit queue droptail limit 100000b delay 10ms loss 1%", congestion="bbr")
+    bulk.run(3)
+    assert share_of(bulk.run(15), 10) >= 0.8
+
+
+def test_a_socket_is_paced_as_it_asks() -> None:
+    """SO_MAX_PACING_RATE: bytes a second on the wire's payload, and never a burst above a millisecond's worth."""
+    bulk = Bulk("rate 100mbit delay 5ms", flows=0)
+    bulk.begin()
+    bulk.run(0.5)
+    (c,) = bulk.connections
+    owner = c.owner
+    assert isinstance(owner, StreamSocket)
+    assert c.pacer is None
+    owner.setsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, 250_000)
+    bulk.run(1)
+    assert sum(bulk.run(4)) == pytest.approx(250_000, rel=0.03)
+    owner.setsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, b"\xff" * 8)
+    assert owner.getsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, 8) == b"\xff" * 8
+    assert share_of(bulk.run(2), 100) > 0.5

@@ -93,8 +93,34 @@ def test_getsockopt_cuts_as_it_is_asked() -> None:
 
 
 def test_a_setting_that_names_nobody() -> None:
-    with pytest.raises(ValueError, match="one of cubic"):
+    with pytest.raises(ValueError, match="one of bbr"):
         configure(Config(), {NAME: "nobody"})
-    with pytest.raises(UsageError, match=r"tcp_congestion_control=nobody: give one of cubic, newreno, reno"):
+    with pytest.raises(UsageError, match=r"tcp_congestion_control=nobody: give one of bbr, cubic, newreno, reno"):
         _sysctl([f"{NAME}=nobody"])
     assert _sysctl([f"{NAME}= reno "]) == {NAME: "reno"}
+
+
+# -- pacing -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [1_000_000, (3_000_000_000).to_bytes(4, "little"), (10**11).to_bytes(8, "little"), b"\xff" * 4]
+)
+def test_max_pacing_rate_as_the_kernel_has_it(value: int | bytes) -> None:
+    ours = Host([HOST]).socket()
+    with kernel.socket() as real:
+        real.setsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, value)
+        ours.setsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, value)
+        for size in (4, 8):
+            wanted = real.getsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, size)
+            assert ours.getsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, size) == wanted
+
+
+def test_tcp_info_tells_the_rates() -> None:
+    """tcpi_pacing_rate and tcpi_max_pacing_rate, 64 bits each behind the 32-bit fields."""
+    bench = Bench()
+    socket, _ = bench.connected()
+    socket.setsockopt(so.SOL_SOCKET, so.SO_MAX_PACING_RATE, 123_456)
+    info = socket.getsockopt(so.IPPROTO_TCP, so.TCP_INFO, 232)
+    assert isinstance(info, bytes)
+    assert int.from_bytes(info[104:112], "little") == int.from_bytes(info[112:120], "little") == 123_456

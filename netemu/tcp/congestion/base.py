@@ -39,6 +39,8 @@ class CongestionControl(ABC):
 
     __slots__ = ("_undo_cwnd", "_undo_ssthresh", "cwnd", "mss", "pacing_rate", "samples_from", "srtt", "ssthresh")
     name: str
+    paces = False
+    """It sets ``pacing_rate``, from the beginning."""
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
