@@ -134,6 +134,8 @@ def run(
 
 
 def report(outcome: Outcome) -> None:
+    for line in outcome.printed:
+        print(printable(line))
     if outcome.status == "passed":
         return
     where = f"{outcome.path}:{outcome.line}" if outcome.line else outcome.path

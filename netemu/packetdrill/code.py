@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import traceback
 
@@ -23,11 +22,7 @@ class Interpreter:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._names: dict[str, object] = {
-            name: value
-            for name, value in SYMBOLS.items()
-            if name.startswith(("TCPI_", "TCP_")) or value in errno.errorcode
-        }
+        self._names: dict[str, object] = dict(SYMBOLS)
         self.printed: list[str] = []
 
     def run(self, event: Event, code: Code) -> None:

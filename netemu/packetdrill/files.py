@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from netemu.stack import constants as so
 from netemu.stack.datagram_socket import DatagramSocket
 from netemu.stack.sockets import Socket
 from netemu.stack.stream_socket import StreamSocket
@@ -19,8 +18,6 @@ PIPE_CAPACITY = 65536
 @dataclass(eq=False)
 class File:
     nonblocking: bool = False
-    happened: int = 0
-    """POLLIN and POLLOUT of news since the start, counted up for edge-triggered epoll."""
 
     def ready(self) -> int:
         """The bits of poll(2) that are true now, whatever was asked for."""
@@ -154,7 +151,3 @@ def told(watch: Watch) -> None:
     if isinstance(watch.file, SocketFile):
         watch.seen = watch.file.reads, watch.file.writes
     watch.disabled = bool(watch.events & EPOLLONESHOT)
-
-
-def is_stream(family_and_type: int) -> bool:
-    return family_and_type & 0xF == so.SOCK_STREAM

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -34,16 +33,16 @@ def run_text(source: str, path: str, settings: Settings, pcap: str | None = None
         run.run()
         if run.machine.host.faults:
             raise Failure(None, "a bug in netemu")
-    except Unsupported as problem:
+        outcome = Outcome(path, PASSED, events=len(script.events))
+    except (Unsupported, ScriptError) as problem:
+        status = NOT_RUN if isinstance(problem, Unsupported) else FAILED
         line = problem.line or (run.current.line if run is not None and run.current is not None else 0)
-        return Outcome(path, NOT_RUN, line, str(problem), events=len(script.events))
-    except ScriptError as problem:
-        line = problem.line or (run.current.line if run is not None and run.current is not None else 0)
-        return Outcome(path, FAILED, line, str(problem), events=len(script.events))
+        outcome = Outcome(path, status, line, str(problem), events=len(script.events))
     except Failure as failure:
         event = failure.event or (run.current if run is not None else None)
-        return _failed(script, run, failure, event, pcap)
-    return Outcome(path, PASSED, events=len(script.events))
+        outcome = _failed(script, run, failure, event, pcap)
+    outcome.printed = run.code.printed if run is not None else []
+    return outcome
 
 
 def _failed(script: Script, run: Run | None, failure: Failure, event: Event | None, pcap: str | None) -> Outcome:
@@ -84,13 +83,8 @@ def _capture_of(path: str, directory: str | None) -> str | None:
 
 
 def scripts_in(paths: Iterable[str]) -> list[str]:
-    """Scripts as they were named, and all of those below a directory. OSError for what is not there."""
+    """Scripts as they were named, and all of those below a directory."""
     found: list[str] = []
     for path in paths:
-        below = Path(path)
-        with suppress(OSError):
-            if below.is_dir():
-                found += sorted(map(str, below.rglob("*.pkt")))
-                continue
-        found.append(path)
+        found += sorted(map(str, Path(path).rglob("*.pkt"))) if Path(path).is_dir() else [path]
     return found

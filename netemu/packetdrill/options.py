@@ -29,7 +29,7 @@ def _read(item: str) -> Option:
     name, _, rest = item.partition(" ")
     if name in ("nop", "eol", "sackOK") and not rest:
         return (name,)
-    if name in _NUMBER and rest.isdigit():
+    if name in _NUMBER and rest.isdigit() and int(rest) < 1 << 8 * _NUMBER[name][1]:
         return name, int(rest)
     if name in _COOKIE:
         return name, _cookie(item, rest)

@@ -23,6 +23,8 @@ class Outcome(msgspec.Struct):
     """One line."""
     details: list[str] = []
     """What a reader wants to see below it."""
+    printed: list[str] = []
+    """What the script's Python code printed."""
     pcap: str = ""
     """Where the packets of a failed script are."""
     events: int = 0

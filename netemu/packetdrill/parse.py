@@ -93,6 +93,7 @@ _TIME = re.compile(r"(\+?)[ \t]*([\d.]*?)(?:[ \t]*(~|\.\.\.)[ \t]*\+?[ \t]*([\d.
 _SEQUENCE = re.compile(r"\[?\s*(\d+)\s*:\s*(\d+)\s*\(\s*(\d+)\s*\)\s*\]?$")
 _UDP_QUOTE = re.compile(r"\[\s*udp\s*\(\s*(\d+)\s*\)\s*\]$")
 _ECN = {"noecn": 0, "ect1": 1, "ect0": 2, "ce": 3, "ect01": -1}
+LARGEST = {"ack": 0xFFFFFFFF, "win": 0xFFFF, "urg": 0xFFFF}
 _FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "A": 16, "U": 32, "E": 64, "W": 128}
 _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0"}
 _SYMBOLIC = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
@@ -296,6 +297,8 @@ def _packet(inbound: bool, ip: IpWanted, parts: list[Any], quote: str | None, li
         else:
             name, number = part.split()
             numbers[name] = int(number)
+            if numbers[name] > LARGEST[name]:
+                raise ScriptError(f"{part}: it is {LARGEST[name]} at most", part.line)
     return TcpLine(
         inbound, ip, flags, seq, end, length, numbers.get("ack"), numbers.get("win"), numbers.get("urg"), options
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from struct import error as StructError
 from typing import cast
 
 from netemu.packetdrill import live as wire
@@ -73,7 +74,10 @@ class Run:
         """Failure, Unsupported or ScriptError where it does not go to its end as it says."""
         for event in self.script.events:
             self.current = event
-            self._event(event)
+            try:
+                self._event(event)
+            except (ValueError, OverflowError, TypeError, StructError) as error:  # a number that fits nowhere, say
+                raise ScriptError(f"this makes no sense: {error}", event.line) from None
         self.current = None
         self._finish()
 

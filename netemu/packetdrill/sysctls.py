@@ -20,7 +20,7 @@ ONLY: dict[str, frozenset[str] | None] = {
     "net.ipv4.tcp_syncookies": None,
     "net.ipv4.tcp_dsack": frozenset("1"),
     "net.ipv4.tcp_reordering": frozenset("3"),
-    "net.ipv4.tcp_congestion_control": None,
+    "net.ipv4.tcp_congestion_control": frozenset(("cubic", "reno")),
     "net.ipv4.tcp_slow_start_after_idle": None,
     "net.ipv4.tcp_early_retrans": None,
     "net.ipv4.tcp_recovery": None,

@@ -114,7 +114,7 @@ def _send_some(socket: StreamSocket, data: bytes, flags: int, to: Address | None
         return _send_urgent(socket, data)
     kept = flags & ~(DONTWAIT | 0x4000 | 0x4000000)  # MSG_NOSIGNAL, MSG_ZEROCOPY: nothing to see here
     if kept:
-        return socket.send(data, kept)  # type: ignore[call-arg]  # where the socket has no flags it is a TypeError: below
+        raise Unsupported(f"send with {flags_text(kept, 'MSG_')} is not there")
     return socket.send(data) if data else 0
 
 

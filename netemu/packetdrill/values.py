@@ -10,6 +10,8 @@ from netemu.packetdrill.settings import MAPPED, Settings
 from netemu.packetdrill.symbols import SYMBOLS
 
 Address = tuple[str, int]
+MOST = 1 << 28
+"""Bytes of a buffer: no script needs more, and they are really there."""
 
 
 class Values:
@@ -52,6 +54,8 @@ class Values:
 
     def data(self, buffer: object, count: int) -> bytes:
         """The bytes to send: zeros for ``...``, and behind a string that is shorter."""
+        if not 0 <= count <= MOST:
+            raise ScriptError(f"{count} bytes are no size for a buffer: 0 to {MOST}")
         if isinstance(buffer, Text):
             return buffer.value[:count].ljust(count, b"\0")
         return bytes(count)

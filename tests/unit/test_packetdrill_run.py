@@ -135,6 +135,7 @@ def test_python_sees_tcp_info() -> None:
     )
     outcome = failed("+0 %{ assert tcpi_snd_cwnd == 11, tcpi_snd_cwnd }%", "the assertion does not hold")
     assert "  it is 10" in outcome.details
+    assert run("+0 %{ print(tcpi_snd_mss) }%").printed == ["1000"]
     failed("+0 %{ 1/0 }%", "ZeroDivisionError")
     failed("+0 %{ assert }%", "not valid")
     assert run("+0 %{ x = 7 }%\n+0 %{ assert x == 7 }%").status == "passed"
@@ -167,6 +168,32 @@ def test_defines_and_options() -> None:
     assert run("--define KIND=SOCK_STREAM\n+0 getsockopt(4, SOL_SOCKET, SO_TYPE, [KIND], [4]) = 0").status == "passed"
     assert "no such option" in run("--nonsense=1\n").problem
     assert run("--mtu=abc\n").line == 9
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+0 < . 1:1(0) ack 1 win 99999",
+        "+0 < S 0:0(0) win 1 <mss 99999>",
+        "+0 < . 1:70001(70000) ack 1 win 1",
+        "+0 write(4, ..., -5) = 0",
+        '+0 bind(3, {sa_family=AF_INET, sin_port=htons(70000), sin_addr=inet_addr("192.168.0.1")}, ...) = 0',
+        '+0 bind(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr("1.2.3")}, ...) = 0',
+        "+0 write(4) = 0",
+        '+0 read(4, ..., "x") = 0',
+        "+0 poll([{fd=4}], 1) = 0",
+        "+0 recvmsg(4, 5, 0) = 0",
+        "+0 < icmp nonsense",
+        "+0 < icmp unreachable nonsense",
+        "+0 < . 1:1(0) ack 1 win 1 <nop>",
+    ],
+)
+def test_what_makes_no_sense_is_told_in_one_line(line: str) -> None:
+    outcome = run(line)
+    assert outcome.status == "failed"
+    assert outcome.line == 9
+    assert outcome.problem
+    assert "\n" not in outcome.problem
 
 
 def test_the_packets_of_a_failed_script_are_kept(tmp_path: Path) -> None:
