@@ -11,6 +11,10 @@ from netemu.tcp.congestion.registry import ALGORITHMS
 SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_timestamps": ("timestamps", 1),
     "net.ipv4.tcp_sack": ("sack", 1),
+    "net.ipv4.tcp_dsack": ("dsack", 1),
+    "net.ipv4.tcp_recovery": ("rack", 1),
+    "net.ipv4.tcp_early_retrans": ("early_retrans", 1),
+    "net.ipv4.tcp_frto": ("frto", 1),
     "net.ipv4.tcp_window_scaling": ("window_scaling", 1),
     "net.ipv4.tcp_syn_retries": ("syn_retries", 1),
     "net.ipv4.tcp_synack_retries": ("synack_retries", 1),

@@ -18,8 +18,8 @@ _STATES = {
     State.ESTABLISHED: 1, State.SYN_SENT: 2, State.SYN_RECEIVED: 3, State.FIN_WAIT_1: 4, State.FIN_WAIT_2: 5,
     State.TIME_WAIT: 6, State.CLOSED: 7, State.CLOSE_WAIT: 8, State.LAST_ACK: 9, State.LISTEN: 10, State.CLOSING: 11,
 }  # fmt: skip
-_CA_OPEN, _CA_RECOVERY, _CA_LOSS = 0, 3, 4
-_PHASES = {Phase.OPEN: _CA_OPEN, Phase.FAST: _CA_RECOVERY, Phase.LOSS: _CA_LOSS}
+_CA_OPEN, _CA_DISORDER, _CA_CWR, _CA_RECOVERY, _CA_LOSS = range(5)
+_PHASES = {Phase.OPEN: _CA_OPEN, Phase.CWR: _CA_CWR, Phase.FAST: _CA_RECOVERY, Phase.LOSS: _CA_LOSS}
 _TIMESTAMPS, _SACK, _WSCALE = 1, 2, 4
 _INFINITE = 0x7FFFFFFF
 """tcpi_snd_ssthresh before the first loss."""
@@ -65,14 +65,15 @@ def _measured(c: Connection, now: int) -> dict[str, int]:
     synchronized = c.snd_una > c.iss
     outstanding = -(-c.flight // mss)
     ssthresh = c.cc.ssthresh // mss
-    recovering = c.recovery.rtx_end - c.recovery.rtx_nxt if c.recovery.phase is not Phase.OPEN else 0
     return {
         "rto": c.rtt.rto // 1000,
         "ato": c.config.delayed_ack // 1000 if c.deadline_ack < NEVER else 0,
         "snd_mss": c.mss,
         "rcv_mss": min(c.mss, c.path_mss),
         "unacked": outstanding,
-        "lost": -(-max(recovering, 0) // mss),
+        "sacked": -(-c.board.sacked // mss),
+        "lost": -(-c.board.lost // mss),
+        "retrans": -(-c.board.retrans // mss),
         "last_data_sent": (now - c.last_sent) // MS,
         "last_data_recv": (now - c.last_received) // MS,
         "last_ack_recv": (now - c.last_received) // MS,
@@ -83,7 +84,7 @@ def _measured(c: Connection, now: int) -> dict[str, int]:
         "snd_ssthresh": min(ssthresh, _INFINITE),
         "snd_cwnd": max(1, c.cc.cwnd // mss),
         "advmss": c.path_mss,
-        "reordering": 3,
+        "reordering": c.recovery.reordering,
         "rcv_space": c.rcvbuf,
         "total_retrans": c.total_retransmits,
         "pacing_rate": rate_of(c),
@@ -91,6 +92,9 @@ def _measured(c: Connection, now: int) -> dict[str, int]:
         "bytes_acked": min(c.snd_una, c.sendbuf.end) - c.iss - 1 if synchronized else 0,
         "bytes_received": max(0, c.rcv_nxt - c.irs - 1 - c.fin_received),
         "notsent_bytes": max(0, c.sendbuf.end - c.snd_nxt),
+        "min_rtt": min(c.rtt.min_rtt // 1000, 0xFFFFFFFF),
+        "dsack_dups": c.recovery.dsacks,
+        "reord_seen": c.recovery.rack.reordering_seen,
         "snd_wnd": c.snd_wnd,
         "rcv_wnd": max(0, c.rcv_adv - c.rcv_nxt),
     }
@@ -101,6 +105,8 @@ def _packed(state: int, known: dict[str, int], c: Connection | None = None) -> b
     phase = retransmits = probes = backoff = options = scales = 0
     if c is not None:
         phase, retransmits, backoff = _PHASES[c.recovery.phase], c.retransmits, c.rtt.backoff
+        if c.recovery.phase is Phase.OPEN and c.board.sacked:
+            phase = _CA_DISORDER
         probes = c.keepalive_probes_sent
         options = _TIMESTAMPS * c.ts_on | _SACK * c.sack_ok | _WSCALE * c.wscale_ok
         scales = c.snd_wscale | c.rcv_wscale << 4

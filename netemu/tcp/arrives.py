@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from netemu.reasons import Close, Drop, Match, Reason, Reset
 from netemu.tcp import ecn, receiver, timers
 from netemu.tcp.config import MIN_MSS, NEVER
-from netemu.tcp.recovery import Phase
 from netemu.tcp.state import CAN_RECEIVE, FIN_QUEUED, Event, State
 from netemu.wire.tcp import ACK, CWR, ECE, FIN, HALF, MASK, RST, SYN, URG, unwrap
 
@@ -48,6 +47,7 @@ def was_predicted(
         or length > c.rcv_adv - rcv_nxt
         or c.reassembly is not None
         or c.snd_wl1 > rcv_nxt  # overtaken by a newer one: its window is old
+        or not c.recovery.calm
         or (c.rtt.backoff and ack > una)  # its timestamp may be wanted
         or (c.ts_on and (ts_val is None or (ts_val - c.ts_recent) & HALF))
     ):
@@ -164,6 +164,7 @@ def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
     c.sendbuf.acknowledge(c.snd_una)
     c.snd_up = max(c.snd_up, c.snd_una)
     c.recovery.recover = c.iss
+    c.rtt.probes = c.sack_ok and c.config.early_retrans
     c.snd_wnd = seg.wnd << (0 if seg.flags & SYN else c.snd_wscale)
     c.snd_max_wnd = max(c.snd_max_wnd, c.snd_wnd)
     c.snd_wl1 = seg.seq
@@ -229,6 +230,7 @@ def _check_sequence(c: Connection, seg: Segment, now: int) -> Reason | None:
     if end <= left:  # old, e.g. a retransmission that crossed our ACK, or a probe: a sign of life
         c.last_received = now
         c.keepalive_probes_sent = 0
+        receiver.came_twice(c, seq, seq + seg.length)
     _acknowledge_again(c, seg, now)
     return Drop.DUPLICATE if seq < end <= left else Drop.OUTSIDE_WINDOW
 
@@ -319,12 +321,17 @@ def _take_ack(c: Connection, seg: Segment, now: int) -> None:
     wnd = seg.wnd << c.snd_wscale
     if seg.flags & ECE and c.ect:
         ecn.echo_arrives(c, ack, now)
+    if seg.options.sack and c.sack_ok:
+        c.recovery.on_sack(c, seg.options.sack, ack, now)
+    if c.ts_on and seg.ts_val is not None:
+        c.recovery.echo = seg.ts_ecr
     if ack > una:
         if c.rtt.backoff and seg.ts_val is not None and c.ts_on:
             _time_by_echo(c, seg.ts_ecr, now)
         _advance(c, ack, now)
-    elif ack == una and c.snd_nxt > una and not seg.length and not seg.flags & FIN and wnd == c.snd_wnd:
-        c.recovery.on_duplicate(c, now)
+    elif ack == una and c.snd_nxt > una:
+        is_duplicate = not seg.length and not seg.flags & FIN and wnd == c.snd_wnd
+        c.recovery.on_duplicate(c, is_duplicate, now)
     # DEVIATION: by RFC 9293 an ACK that advances SND.UNA would not bring its window if it came with a lower sequence number than
     # SND.WL1, a retransmission that is; but SND.UNA + the old SND.WND is more than was ever offered. Linux has it so too. And
     # without SND.WL2, which only tells ACKs below SND.UNA from it.
@@ -350,7 +357,7 @@ def _advance(c: Connection, ack: int, now: int) -> None:
     """New data is acknowledged."""
     acked, c.snd_una = ack - c.snd_una, ack
     if c.timed_end and ack >= c.timed_end:
-        if c.recovery.phase is Phase.OPEN:  # else the ACK may have waited for a retransmission (Karn)
+        if c.recovery.calm:  # else the ACK may have waited for a retransmission (Karn)
             c.rtt.sample(now - c.timed_at)
             c.cc.on_rtt(now - c.timed_at, now)
         c.timed_end = 0
@@ -363,8 +370,11 @@ def _advance(c: Connection, ack: int, now: int) -> None:
         c.snd_up = ack
     if ack == c.snd_nxt:
         c.deadline_rtx = NEVER  # RFC 6298 5.2
-    elif c.recovery.partial_acks <= 1:
-        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.3; in fast recovery only once (RFC 6582 3.2 step 3)
+    elif not c.recovery.calm:
+        if not c.recovery.reo_timer:
+            c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.3
+    else:
+        c.deadline_rtx = now + (c.rtt.pto if c.snd_nxt - ack > c.mss else c.rtt.rto)  # RFC 8985 7.2
     c.events |= WRITABLE
 
 
@@ -375,7 +385,7 @@ def _window_changed(c: Connection, wnd: int, now: int) -> None:
     if was or not wnd:
         return
     # it opens: the time of probing is over
-    c.send_probe = False
+    c.send_probe = 0
     if c.persist:
         c.persist = False
         c.deadline_rtx = NEVER

@@ -19,6 +19,10 @@ class Config:
 
     timestamps: bool = True  # net.ipv4.tcp_timestamps
     sack: bool = True  # tcp_sack
+    rack: bool = True  # tcp_recovery: losses are found by time (RFC 8985), else by counting (RFC 6675)
+    early_retrans: bool = True  # tcp_early_retrans: tail loss probes (RFC 8985 section 7)
+    frto: bool = True  # tcp_frto: RFC 5682
+    dsack: bool = True  # tcp_dsack: RFC 2883
     window_scaling: bool = True  # tcp_window_scaling
     rcvbuf: int = 1 << 20  # tcp_rmem
     sndbuf: int = 512 << 10  # tcp_wmem

@@ -22,6 +22,7 @@ from netemu.tcp.congestion.registry import ALGORITHMS
 from netemu.tcp.reassembly import Reassembly
 from netemu.tcp.recovery import Recovery
 from netemu.tcp.rtt import RttEstimator
+from netemu.tcp.scoreboard import Scoreboard
 from netemu.tcp.sendbuf import SendBuffer
 from netemu.tcp.state import CAN_RECEIVE, CAN_SEND, Event, State, after
 from netemu.wire.buffer import Buffer
@@ -54,6 +55,7 @@ class Connection:
     __slots__ = (
         "ack_flags",
         "ack_now",
+        "board",
         "cc",
         "close_reason",
         "config",
@@ -65,6 +67,7 @@ class Connection:
         "deadline_user",
         "default_mss",
         "delivery",
+        "dsack",
         "ecn_recover",
         "ect",
         "error",
@@ -173,6 +176,7 @@ class Connection:
         self.small_end = iss  # end of the last segment shorter than the MSS: Nagle as Minshall amended it
         self.nodelay = False
         self.cc = ALGORITHMS[config.congestion](path_mss)
+        self.board = Scoreboard()
         self.recovery = Recovery(iss)
         self.pacer: Pacer | None = None
         self._choose_pacing()
@@ -193,6 +197,8 @@ class Connection:
         self.received: list[Buffer] = []
         self.received_bytes = 0
         self.reassembly: Reassembly | None = None
+        self.dsack: tuple[int, int] | None = None
+        """What came twice, for the next ACK to tell (RFC 2883)."""
         self.fin_received = False
         self.last_received = 0
         self.quick_acks = config.quick_acks
@@ -209,7 +215,9 @@ class Connection:
         self.ecn_recover = iss
         """SND.NXT when an echo last made the window smaller."""
         # what transmit owes the peer
-        self.send_syn = self.ack_now = self.send_probe = False
+        self.send_syn = self.ack_now = False
+        self.send_probe = 0
+        """timers.WINDOW_PROBE (also the keep-alive), timers.TAIL_PROBE or 0."""
         self.held = False
         """In SYN-RECEIVED: nothing is sent until the application takes the connection, or refuses it."""
         self.reset_with: Reset | None = None
@@ -414,6 +422,7 @@ class Connection:
         self._disarm()
         self.send_syn = self.ack_now = self.held = False
         self.sendbuf = SendBuffer(self.snd_nxt)
+        self.board = Scoreboard()
         self.reassembly = None
         if self.orphan:  # else what arrived can still be read, even before a reset's error (as Linux)
             self.received = []
@@ -423,7 +432,8 @@ class Connection:
         """Nothing will be waited for any more."""
         self.deadline_pace = NEVER
         self.deadline_rtx = self.deadline_ack = self.deadline_keepalive = self.deadline_user = NEVER
-        self.persist = self.send_probe = False
+        self.persist = False
+        self.send_probe = 0
 
     @property
     def fin_seq(self) -> int:
@@ -442,7 +452,7 @@ class Connection:
     @property
     def is_drained(self) -> bool:
         """In ESTABLISHED: transmit would return None now, as long as nothing else happens."""
-        return self.snd_nxt == self.sendbuf.end and not self.ack_now and self.recovery.rtx_nxt >= self.recovery.rtx_end
+        return self.snd_nxt == self.sendbuf.end and not self.ack_now and not self.board.waiting
 
     def timestamp(self, now: int) -> int:
         """Our timestamp clock: milliseconds (RFC 7323 5.4 allows 1 ms to 1 s)."""

@@ -71,6 +71,13 @@ class Reassembly:
         del self._starts[0], self._ends[0]
         return self._pieces.pop(0)
 
+    def known(self, seq: int, end: int) -> tuple[int, int] | None:
+        """The first part of ``seq`` to ``end`` that is here already."""
+        index = bisect_right(self._ends, seq)
+        if index < len(self._starts) and self._starts[index] < end:
+            return max(seq, self._starts[index]), min(end, self._ends[index])
+        return None
+
     def blocks(self, limit: int) -> tuple[tuple[int, int], ...]:
         """Up to ``limit`` SACK blocks, the one last added to first, then the ones reported before (RFC 2018 section 4)."""
         starts, ends = self._starts, self._ends

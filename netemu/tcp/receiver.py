@@ -29,6 +29,7 @@ def text_arrives(c: Connection, seg: Segment, now: int) -> Reason:
     data, seq, length = (seg.payload[0] if seg.payload else b""), seg.seq, seg.length
     fin = seg.flags & FIN
     if seq < c.rcv_nxt:  # the front is old
+        came_twice(c, seq, c.rcv_nxt)
         data = data[c.rcv_nxt - seq :]
         length, seq = len(data), c.rcv_nxt
     room = c.rcv_adv - seq
@@ -44,12 +45,29 @@ def text_arrives(c: Connection, seg: Segment, now: int) -> Reason:
     return _out_of_order(c, seq, data, fin)
 
 
+def came_twice(c: Connection, seq: int, end: int) -> None:
+    """Tell the peer with the next ACK (RFC 2883 section 4)."""
+    if c.config.dsack and seq < end:
+        c.dsack = seq, end
+
+
+def sack_blocks(c: Connection) -> tuple[tuple[int, int], ...]:
+    """What a segment sent now reports: a duplicate comes first, and only once (RFC 2883 4 (1), (2)), then RFC 2018's."""
+    room = 3 if c.ts_on else 4
+    twice, c.dsack = c.dsack, None
+    if twice is None:
+        return c.reassembly.blocks(room) if c.reassembly is not None else ()
+    return (twice, *c.reassembly.blocks(room - 1)) if c.reassembly is not None else (twice,)
+
+
 def _out_of_order(c: Connection, seq: int, data: Buffer, fin: int) -> Reason:
     """A gap before ``seq``, or one that it closes; either is acknowledged at once (RFC 5681 4.2)."""
     c.ack_now = True
     queue = c.reassembly
     if queue is None:
         queue = c.reassembly = Reassembly()
+    if (twice := queue.known(seq, seq + len(data))) is not None:
+        came_twice(c, *twice)
     if len(queue) >= c.config.max_out_of_order and seq != c.rcv_nxt:
         return Drop.REASSEMBLY_FULL
     added = queue.add(seq, data) if data else 0

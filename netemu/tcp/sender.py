@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netemu.tcp import ecn, receiver, timers
 from netemu.tcp.config import NEVER, SECOND
+from netemu.tcp.scoreboard import Sent
 from netemu.tcp.state import FIN_QUEUED, State
 from netemu.wire.tcp import ACK, CWR, FIN, NO_OPTIONS, PSH, RST, SYN, URG, Options, Segment
 
@@ -30,9 +31,8 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
     if c.send_syn:
         return _syn(c, now)
     if c.state in _DATA_STATES and c.snd_una > c.iss and (c.pacer is None or c.pacer.may_send(c, now)):
-        recovery = c.recovery
-        if recovery.rtx_nxt < recovery.rtx_end:
-            again = recovery.next_retransmission(c)
+        if c.board.waiting:
+            again = c.recovery.next_retransmission(c)
             if again is not None:
                 return _retransmission(c, *again, now)
         if c.snd_nxt <= c.sendbuf.end:
@@ -42,8 +42,10 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
             if length >= 0:
                 return _new(c, length, now)
     if c.send_probe:
+        if c.send_probe == timers.TAIL_PROBE:
+            return _tail_probe(c, now)
         # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
-        c.send_probe = False
+        c.send_probe = 0
         return _segment(c, c.snd_una - 1, c.ack_flags, (), 0, now)
     if c.ack_now:
         seq = c.snd_nxt
@@ -129,6 +131,9 @@ def _new(c: Connection, length: int, now: int) -> Segment:
             flags |= FIN
             end += 1
     c.snd_nxt = end
+    c.board.sent.append(Sent(seq, end, now))
+    if not c.recovery.calm:
+        c.recovery.sent_new(end - seq)
     if length % c.mss:
         c.small_end = end
     if not c.timed_end and now - c.timed_at >= SAMPLE_INTERVAL:
@@ -139,7 +144,9 @@ def _new(c: Connection, length: int, now: int) -> Segment:
         c.pacer.sent(c, length, now)
     if c.deadline_rtx == NEVER or c.persist:
         c.persist = c.override = False
-        c.deadline_rtx = now + c.rtt.rto  # RFC 6298 5.1
+        c.deadline_rtx = now + (c.rtt.pto if length > c.mss else c.rtt.rto)  # RFC 6298 5.1
+    elif (due := now + c.rtt.pto) < c.deadline_rtx and c.recovery.calm:
+        c.deadline_rtx = due  # RFC 8985 7.2
     payload = c.sendbuf.slice(seq, length) if length else ()
     segment = _segment(c, seq, flags, payload, length, now)
     if c.ect and length:  # what is new, that is; no retransmission and no ACK alone (RFC 3168 6.1.4, 6.1.5)
@@ -160,15 +167,30 @@ def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
         length = data_end - seq
     if length and end >= data_end:
         flags |= PSH
-    c.recovery.retransmitted(end)
+    if seq == c.snd_una and not c.recovery.reo_timer:
+        c.deadline_rtx = timers.not_after_user_timeout(c, now + c.rtt.rto)
+    c.recovery.retransmitted(c, seq, end, now)
     if c.pacer is not None:
         c.pacer.sent(c, length, now)
     c.total_retransmits += 1
     c.timed_end = 0  # Karn
     c.last_sent = now
-    if c.recovery.partial_acks <= 1:
-        c.deadline_rtx = timers.not_after_user_timeout(c, now + c.rtt.rto)
     return _segment(c, seq, flags, c.sendbuf.slice(seq, length) if length else (), length, now)
+
+
+def _tail_probe(c: Connection, now: int) -> Segment:
+    """TLP (RFC 8985 7.3): a new segment if there is one and the window has room, whatever cwnd says, else the last one again."""
+    c.send_probe = 0
+    unsent, usable = c.sendbuf.end - c.snd_nxt, c.snd_una + c.snd_wnd - c.snd_nxt
+    length = min(unsent, c.mss)
+    if 0 < length <= usable:
+        segment = _new(c, length, now)
+    else:
+        seq, end = c.board.tail(c.mss, c.sendbuf.end)
+        segment = _retransmission(c, seq, end - seq, now)
+    c.recovery.tlp_sent(c, length <= 0 or length > usable)
+    c.deadline_rtx = now + c.rtt.rto
+    return segment
 
 
 def _segment(
@@ -177,8 +199,8 @@ def _segment(
     """A segment of a synchronized connection; it carries the ACK, so none is owed afterwards."""
     options = NO_OPTIONS
     mss = c.mss
-    if c.reassembly is not None and c.sack_ok:
-        blocks = c.reassembly.blocks(3 if c.ts_on else 4)
+    if (c.reassembly is not None or c.dsack is not None) and c.sack_ok:
+        blocks = receiver.sack_blocks(c)
         if length + 4 + 8 * len(blocks) > mss:
             blocks = blocks[: max(0, (mss - length - 4) // 8)]  # MUST-16: options shrink the payload; data goes first
         if blocks:

@@ -14,6 +14,9 @@ from netemu.tcp.state import Event, State
 if TYPE_CHECKING:
     from netemu.tcp.connection import Connection
 
+WINDOW_PROBE, TAIL_PROBE = 1, 2
+"""Kinds of ``send_probe``."""
+
 
 def expire(c: Connection, now: int) -> None:
     """Run every timer of ``c`` that is due."""
@@ -58,13 +61,27 @@ def _unacknowledged(c: Connection, now: int) -> None:
     """RFC 6298 5.4 to 5.7, and R2 of RFC 9293 3.8.3."""
     if c.snd_una == c.snd_nxt:
         return
-    # The window shrank over what is outstanding: after one retransmission, probe, and do not time out while the peer answers
-    # (SHLD-17, MUST-35).
-    probing = not c.snd_wnd and c.retransmits and _is_answered(c)
-    if _stalled_too_long(c, now) or ((not probing or c.orphan) and _gives_up(c)):
+    if c.recovery.reo_timer:
+        c.recovery.on_reo_timeout(c, now)
+        return
+    due = c.board.sent[0].sent_at + c.rtt.rto
+    probing = c.recovery.may_probe(c)
+    if probing and c.flight > c.mss:
+        due = min(due, c.board.sent[-1].sent_at + c.rtt.pto)
+    if now < due and (c.stalled is None or c.stalled[0] != c.snd_una):
+        c.deadline_rtx = due  # more was sent since, or it was armed for a probe that would make no sense now
         return
     if probing:
-        c.send_probe = True
+        c.send_probe = TAIL_PROBE
+        c.deadline_rtx = now + c.rtt.rto
+        return
+    # The window shrank over what is outstanding: after one retransmission, probe, and do not time out while the peer answers
+    # (SHLD-17, MUST-35).
+    closed = not c.snd_wnd and c.retransmits and _is_answered(c)
+    if _stalled_too_long(c, now) or ((not closed or c.orphan) and _gives_up(c)):
+        return
+    if closed:
+        c.send_probe = WINDOW_PROBE
     else:
         c.recovery.on_timeout(c, now)
         c.timed_end = 0
@@ -88,7 +105,7 @@ def _window_still_closed(c: Connection, now: int) -> None:
         c.retransmits = 0
     if _stalled_too_long(c, now) or _gives_up(c):
         return
-    c.send_probe = True
+    c.send_probe = WINDOW_PROBE
     c.probed_at = now
     c.rtt.expired()  # SHLD-30
     c.persist = True
@@ -148,7 +165,7 @@ def _idle(c: Connection, now: int) -> None:
         c.abort(Reset.TIMEOUT, Close.KEEPALIVE)
     else:
         c.keepalive_probes_sent += 1
-        c.send_probe = True
+        c.send_probe = WINDOW_PROBE
         c.deadline_keepalive = now + c.config.keepalive_interval
 
 

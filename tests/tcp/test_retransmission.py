@@ -92,8 +92,19 @@ def test_only_the_first_segment_and_then_what_cwnd_allows() -> None:
 
 
 def test_an_ack_that_covers_what_was_not_lost() -> None:
-    """Only the first one was lost: nothing is sent twice more, and no burst follows (RFC 3465 2.3)."""
+    """Only the first one was lost, or none: nothing is sent twice more, and the window is as before (RFC 5682, as Linux)."""
     end = established()
+    end.connection.write(b"x" * 30_000)
+    end.expect_all()
+    end.wait()
+    end.expect(".", seq=1)
+    end.send(".", ack=10_001)
+    assert [s.seq for s in end.expect_all()][:10] == [10_001 + 1000 * i for i in range(10)]
+
+
+def test_no_burst_without_f_rto() -> None:
+    """RFC 3465 2.3: an ACK after a timeout counts as one segment."""
+    end = established(frto=False)
     end.connection.write(b"x" * 30_000)
     end.expect_all()
     end.wait()
@@ -211,8 +222,8 @@ def test_a_smaller_path_mtu() -> None:
     set_mss(end.connection)
     end.connection.recovery.on_mtu(end.connection)
     sent = end.expect_all()
-    assert {s.length for s in sent} == {500}
-    assert sent[0].seq == 1
+    assert [(s.seq, s.length) for s in sent[:3]] == [(1, 500), (501, 500), (1001, 460)]
+    assert max(s.length for s in sent) == 500
     for _ in range(10):
         end.send(".")
         end.expect_all()

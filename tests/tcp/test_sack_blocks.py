@@ -43,7 +43,7 @@ def test_the_block_of_the_segment_that_came_is_first() -> None:
     end = established(sack=True)
     assert hole(end, 201, 401, 601, 801)[:2] == ((801, 901), (601, 701))
     assert hole(end, 301) == ((201, 501), (801, 901), (601, 701))
-    assert hole(end, 601) == ((601, 701), (201, 501), (801, 901))  # a duplicate too
+    assert hole(end, 601)[1:] == ((601, 701), (201, 501), (801, 901))  # a duplicate too, behind its DSACK
 
 
 def test_the_example_of_rfc_2018() -> None:
