@@ -14,6 +14,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "ls": {},
     "link": {},
     "rule": {"ignore_unknown_options": True},
+    "router": {},
     "ss": {},
     "why": {},
     "capture": {},

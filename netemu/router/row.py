@@ -60,3 +60,16 @@ class FirewallRow(msgspec.Struct, frozen=True):
     rule: str
     packets: int
     bytes: int
+
+
+class RouterRow(msgspec.Struct, frozen=True):
+    """All that a router tells of itself."""
+
+    name: str
+    ports: list[PortRow]
+    routes: list[RouteRow]
+    nat: list[NatRow]
+    firewall: list[FirewallRow]
+    sessions: list[SessionRow]
+    counters: dict[str, int]
+    """By the name of the reason: what was done with packets, or why they were dropped."""

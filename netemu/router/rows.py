@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from netemu.router.nat import Inside
 from netemu.router.router import Router
-from netemu.router.row import FirewallRow, NatRow, PortRow, RouteRow, SessionRow
+from netemu.router.row import FirewallRow, NatRow, PortRow, RouteRow, RouterRow, SessionRow
 from netemu.router.transit import Endpoint
 from netemu.wire.ip import ICMP, ICMPV6, TCP, UDP, text, text_port
 
 SECOND = 1_000_000_000
 PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmpv6"}
+
+
+def router_row(router: Router, now: int) -> RouterRow:
+    """Everything, as it is at ``now``, ns."""
+    return RouterRow(
+        router.name,
+        port_rows(router),
+        route_rows(router),
+        nat_rows(router),
+        firewall_rows(router),
+        session_rows(router, now),
+        {reason.name: count for reason, count in router.counters.items() if count},
+    )
 
 
 def port_rows(router: Router) -> list[PortRow]:

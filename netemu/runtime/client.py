@@ -23,6 +23,7 @@ from netemu.runtime.messages import (
     DirectionRow,
     LinkChange,
     Question,
+    RouterRow,
     RuleChange,
     RuleRow,
     SocketRow,
@@ -67,6 +68,10 @@ class Client:
     def change_link(self, change: LinkChange) -> list[DirectionRow]:
         """The rows of that link afterwards. UsageError for what makes no sense."""
         return self._ask("POST", "/links", list[DirectionRow], msgspec.json.encode(change))
+
+    def routers(self) -> list[RouterRow]:
+        """A row for each router of a scenario."""
+        return self._ask("GET", "/routers", list[RouterRow])
 
     def rules(self) -> list[RuleRow]:
         """A row for each rule of each direction of each link."""

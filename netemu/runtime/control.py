@@ -5,6 +5,7 @@
     POST /why?length=&sent=0|1         the same for the packet in the body, from its IP header on
     GET /links                         a row for each direction of each link
     POST /links                        a LinkChange; its answer is the rows of that link
+    GET /routers                       a row for each router
     GET /rules                         a row for each rule of each direction of each link
     POST /rules                        a RuleChange; its answer is the rules of that link
     GET /capture?filter=&count=&snaplen=     a pcapng stream; its X-Capture header is its number
@@ -62,6 +63,7 @@ class ControlServer:
         app.router.add_post("/why", self._why_packet)
         app.router.add_get("/links", self._links)
         app.router.add_post("/links", self._change_link)
+        app.router.add_get("/routers", self._routers)
         app.router.add_get("/rules", self._rules)
         app.router.add_post("/rules", self._change_rules)
         app.router.add_get("/capture", self._capture)
@@ -119,6 +121,9 @@ class ControlServer:
             return json_response(self._instance.change_link(msgspec.json.decode(await request.read(), type=LinkChange)))
         except ValueError as problem:
             raise bad_request(str(problem)) from None
+
+    async def _routers(self, request: web.Request) -> web.Response:
+        return json_response(self._instance.routers())
 
     async def _rules(self, request: web.Request) -> web.Response:
         return json_response(self._instance.rules())

@@ -17,6 +17,8 @@ from msgspec.structs import astuple
 
 import netemu
 from netemu.reasons import Close, Drop, Match, Reason, Reset
+from netemu.router.router import Router
+from netemu.router.rows import router_row
 from netemu.runtime.assemble import Assembly
 from netemu.runtime.broker.broker import Broker
 from netemu.runtime.child import ENDING
@@ -31,6 +33,7 @@ from netemu.runtime.messages import (
     HostRow,
     LinkChange,
     Question,
+    RouterRow,
     RuleChange,
     RuleRow,
     SocketRow,
@@ -284,6 +287,12 @@ class Instance:
         self._driver.kick()
         name = self._links.find(change.link).name
         return [row for row in self.links() if row.link == name]
+
+    def routers(self) -> list[RouterRow]:
+        now = time.monotonic_ns()
+        return [
+            router_row(node.router, now) for node in self.network.routers.values() if isinstance(node.router, Router)
+        ]
 
     def rules(self) -> list[RuleRow]:
         return self._links.rules()

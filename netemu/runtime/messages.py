@@ -11,6 +11,7 @@ import msgspec
 
 from netemu.link.rules.row import RuleRow
 from netemu.link.stats import DirectionRow
+from netemu.router.row import RouterRow
 from netemu.stack.row import Info, SocketRow
 from netemu.stack.verdict import Answer, Candidate, Verdict
 
@@ -18,8 +19,23 @@ if TYPE_CHECKING:  # `netemu ss` must not wait for the stack to be imported
     from netemu.runtime.observer import Tap
 
 __all__ = [
-    "Answer", "AppRow", "Candidate", "Counters", "DirectionRow", "HostRow", "Info", "InstanceView", "LinkChange", "Question",
-    "RuleChange", "RuleRow", "SocketRow", "Status", "TunRow", "Verdict",
+    "Answer",
+    "AppRow",
+    "Candidate",
+    "Counters",
+    "DirectionRow",
+    "HostRow",
+    "Info",
+    "InstanceView",
+    "LinkChange",
+    "Question",
+    "RouterRow",
+    "RuleChange",
+    "RuleRow",
+    "SocketRow",
+    "Status",
+    "TunRow",
+    "Verdict",
 ]  # fmt: skip
 
 
@@ -150,6 +166,8 @@ class InstanceView(Protocol):
         """The link's rows after it; ValueError for what makes no sense."""
 
     def rules(self) -> list[RuleRow]: ...
+
+    def routers(self) -> list[RouterRow]: ...
 
     def change_rules(self, change: RuleChange) -> list[RuleRow]:
         """The link's rules after it; ValueError for what makes no sense."""

@@ -85,6 +85,16 @@ def test_a_client_behind_nat_reaches_a_server_and_nobody_reaches_the_client(netn
         seen, said = told.split("\n", 1)
         assert said == "hello\n"
         assert not seen.startswith("192.168.")  # the server sees the home's address
+        (home,) = json.loads(instance.netemu("router", "home", "--json").stdout)
+        mapped = [row for row in home["nat"] if row["kind"] == "dynamic" and row["protocol"] == "tcp"]
+        assert [(row["inside"].split(":")[0], row["outside"]) for row in mapped] == [("192.168.1.20", seen)]
+        assert next(row["packets"] for row in home["firewall"] if row["rule"] == "allow in wifi") == 1
+        assert home["counters"]["FORWARDED"] >= 6
+        wrong = instance.netemu("router", "nowhere", check=False)
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            "netemu: there is no router 'nowhere'; there is home, provider\n",
+        )
         assert {row["host"] for row in instance.sockets()} == {"printer", "server"}
         assert instance.netemu("ss", "-a").stdout.split()[0] == "Host"
         refused = instance.netemu("serve", "7", "--host", "nowhere", "--", "cat", check=False)

@@ -21,6 +21,7 @@ from netemu.runtime.messages import (
     DirectionRow,
     LinkChange,
     Question,
+    RouterRow,
     RuleChange,
     RuleRow,
     SocketRow,
@@ -78,6 +79,7 @@ class FakeInstance:
     def __init__(self) -> None:
         self.taps: list[Tap] = []
         self.stopped = threading.Event()
+        self.router_rows: list[RouterRow] = []
         network = Network()
         tun, host = network.attach("tun", Sink()), network.add_host("host", self._host())
         network.connect(tun.end, host.end, Link("link", ("tun", "host"), 1))
@@ -115,6 +117,9 @@ class FakeInstance:
     def change_link(self, change: LinkChange) -> list[DirectionRow]:
         self._links.change(change.link, change.action, change.words, change.files)
         return self.links()
+
+    def routers(self) -> list[RouterRow]:
+        return self.router_rows
 
     def rules(self) -> list[RuleRow]:
         return self._links.rules()
