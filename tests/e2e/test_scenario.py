@@ -119,7 +119,7 @@ both = "delay 10ms"
 
 
 def test_trouble_behind_a_router(netns: Namespace) -> None:
-    """Two of its ports are rules for packets, one is a host's doing, one a bend's."""
+    """Some of its ports are rules for packets, one is an app's doing, one a bend's."""
 
     def curl(port: int, most: int = PATIENCE) -> list[str]:
         said = "%{exitcode} %{time_connect} %{size_download}"
@@ -142,7 +142,8 @@ def test_trouble_behind_a_router(netns: Namespace) -> None:
         delay = "link far: delay 10ms"
         assert on_the_way(10001) == [delay, "at the host: rule 1: in: tcp.dstport == 10001 and tcp.flags.syn drop"]
         assert on_the_way(10035) == [delay, "at the host: BlindReset, both ways"]
-        assert on_the_way(10005) == [delay]
+        assert on_the_way(10005)[1:] == ["at the host: rule 1: in: tcp.dstport == 10005 and tcp.flags.syn reset sender"]
+        assert on_the_way(10013) == [delay]  # early-fin: the app does it
 
 
 def test_a_wrong_file_starts_nothing(netns: Namespace, tmp_path: Path) -> None:
