@@ -15,6 +15,7 @@ from netemu.apps.registry import DEFAULT_APPS, AppSpec, parse_apps
 from netemu.link.impairments import Impairments
 from netemu.link.reader import WordsError
 from netemu.link.ways import parse_ways
+from netemu.runtime import plugins  # noqa: F401  # so that a user's congestion control is found
 from netemu.runtime.errors import RuntimeFailure
 from netemu.runtime.paths import check_name
 from netemu.runtime.plan import HostPlan, InstanceConfig, LinkPlan, Plan, TunPlan

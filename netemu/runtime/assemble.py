@@ -8,6 +8,7 @@ from random import Random
 from netemu.apps.base import App
 from netemu.apps.registry import AppSpec, make_app
 from netemu.link.link import Link
+from netemu.runtime import plugins  # noqa: F401  # so that a user's congestion control is found
 from netemu.runtime.engine import Device
 from netemu.runtime.network import End, Network
 from netemu.runtime.plan import HostPlan, LinkPlan, Plan

@@ -11,6 +11,7 @@ from netemu.apps.registry import DEFAULT_APPS, AppSpec, parse_apps
 from netemu.router.firewall import Firewall, FirewallError
 from netemu.router.nat_config import NatError, parse_nat
 from netemu.router.routes import RouteError, parse_route
+from netemu.runtime import plugins  # noqa: F401  # so that a user's congestion control is found
 from netemu.scenario.model import DEFAULT_MTU, Host, Interface, Node, Router, Tun
 from netemu.scenario.section import Section, Source, unknown
 from netemu.stack.flavours import FLAVOURS

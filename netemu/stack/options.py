@@ -14,7 +14,7 @@ from netemu.stack import constants as so
 from netemu.stack.sockets import RCVBUF_MIN, SNDBUF_MIN, as_int, buffer_size, error
 from netemu.stack.tcpinfo import tcp_info
 from netemu.tcp.config import MS, SECOND
-from netemu.tcp.congestion.registry import ALGORITHMS
+from netemu.tcp.congestion.registry import choices, find
 from netemu.tcp.state import State
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _write_congestion(socket: StreamSocket, value: int | bytes) -> None:
     if isinstance(value, int) or not value:
         raise error(errno.EINVAL, "TCP_CONGESTION wants a name, such as b'cubic'")
     name = value[: CA_NAME_MAX - 1].split(b"\0")[0].decode("ascii", "replace")
-    if name not in ALGORITHMS:
-        raise error(errno.ENOENT, f"no congestion control {name!r}; there are {', '.join(ALGORITHMS)}")
+    if find(name) is None:
+        raise error(errno.ENOENT, f"no congestion control {name!r}; there are {choices()}")
     socket.own["congestion"] = name
 
 

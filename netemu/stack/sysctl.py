@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netemu.tcp.config import SECOND, Config
-from netemu.tcp.congestion.registry import ALGORITHMS
+from netemu.tcp.congestion.registry import choices, find
 
 SETTINGS: dict[str, tuple[str, int]] = {
     "net.ipv4.tcp_timestamps": ("timestamps", 1),
@@ -67,13 +67,13 @@ def wanted(name: str) -> str:
     if name == PORT_RANGE:
         return "two port numbers, such as '32768 60999'"
     if SETTINGS[name][0] == "congestion":
-        return f"one of {', '.join(ALGORITHMS)}"
+        return f"one of {choices()}"
     return "a number"
 
 
 def _algorithm(name: str) -> str:
-    if name not in ALGORITHMS:
-        raise ValueError(f"there is no congestion control {name!r}; give one of {', '.join(ALGORITHMS)}")
+    if find(name) is None:
+        raise ValueError(f"there is no congestion control {name!r}; give one of {choices()}")
     return name
 
 
