@@ -17,7 +17,7 @@ from netemu.wire.packet import Packet
 
 EPOCH = 1_000_000_000_000
 """Where the host's clock stands when a script begins, ns: nothing in a host is new at 0."""
-MOST_STEPS = 1_000_000
+MOST_STEPS = 100_000
 """Turns in one wait; more of them would be a timer that never comes to rest."""
 
 

@@ -93,6 +93,7 @@ _TIME = re.compile(r"(\+?)[ \t]*([\d.]*?)(?:[ \t]*(~|\.\.\.)[ \t]*\+?[ \t]*([\d.
 _SEQUENCE = re.compile(r"\[?\s*(\d+)\s*:\s*(\d+)\s*\(\s*(\d+)\s*\)\s*\]?$")
 _UDP_QUOTE = re.compile(r"\[\s*udp\s*\(\s*(\d+)\s*\)\s*\]$")
 _ECN = {"noecn": 0, "ect1": 1, "ect0": 2, "ce": 3, "ect01": -1}
+LARGEST_SEGMENT = 65535
 LARGEST = {"ack": 0xFFFFFFFF, "win": 0xFFFF, "urg": 0xFFFF}
 _FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "A": 16, "U": 32, "E": 64, "W": 128}
 _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0"}
@@ -283,6 +284,8 @@ def _packet(inbound: bool, ip: IpWanted, parts: list[Any], quote: str | None, li
     seq, end, length = map(int, _SEQUENCE.match(parts[1]).groups())  # type: ignore[union-attr]  # as its terminal
     if (end - seq) & 0xFFFFFFFF != length:
         raise ScriptError(f"{seq}:{end}({length}): from {seq} to {end} are {(end - seq) & 0xFFFFFFFF} bytes", line)
+    if inbound and length > LARGEST_SEGMENT:
+        raise ScriptError(f"{parts[1]}: no IP packet holds {length} bytes", line)
     flags = 0
     for letter in parts[0] if parts[0] != "-" else "":
         flags |= _FLAGS[letter]
@@ -308,6 +311,8 @@ def _in_parentheses(text: str, line: int) -> int:
     inner = text[1:-1].strip()
     if not inner.isdigit():
         raise ScriptError(f"udp {text}: give the bytes of payload, as in udp (1000)", line)
+    if int(inner) > LARGEST_SEGMENT:
+        raise ScriptError(f"udp {text}: no IP packet holds so many bytes", line)
     return int(inner)
 
 

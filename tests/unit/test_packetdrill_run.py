@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -13,6 +16,7 @@ from netemu.packetdrill.many import run_many, run_script, run_text
 from netemu.packetdrill.outcome import Outcome
 from netemu.packetdrill.settings import Settings
 
+SCRIPTS = Path(__file__).parents[1] / "packetdrill"
 HEAD = """
 0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
 +0 bind(3, ..., ...) = 0
@@ -176,6 +180,8 @@ def test_defines_and_options() -> None:
         "+0 < . 1:1(0) ack 1 win 99999",
         "+0 < S 0:0(0) win 1 <mss 99999>",
         "+0 < . 1:70001(70000) ack 1 win 1",
+        "+0 < . 1:4294967295(4294967294) ack 1 win 1",
+        "+0 < udp (4294967295)",
         "+0 write(4, ..., -5) = 0",
         '+0 bind(3, {sa_family=AF_INET, sin_port=htons(70000), sin_addr=inet_addr("192.168.0.1")}, ...) = 0',
         '+0 bind(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr("1.2.3")}, ...) = 0',
@@ -194,6 +200,40 @@ def test_what_makes_no_sense_is_told_in_one_line(line: str) -> None:
     assert outcome.line == 9
     assert outcome.problem
     assert "\n" not in outcome.problem
+
+
+def test_whatever_a_script_says_it_has_an_outcome() -> None:
+    """Scripts of our own with lines lost, doubled, moved, and numbers and words changed."""
+    random = Random(5)
+    scripts = [path.read_text().split("\n") for path in sorted(SCRIPTS.rglob("*.pkt"))]
+    assert len(scripts) >= 150
+    found = Counter[str]()
+    for _ in range(150):
+        lines = list(random.choice(scripts))
+        for _ in range(random.randint(1, 4)):
+            mutate(lines, random.choice(scripts), random)
+        outcome = run_text("\n".join(lines), "script.pkt", Settings())
+        assert outcome.status == "passed" or outcome.problem
+        assert "bug in netemu" not in outcome.problem
+        found[outcome.status] += 1
+    assert found["failed"] > 50
+    assert found["passed"]
+
+
+def mutate(lines: list[str], others: list[str], random: Random) -> None:
+    at = random.randrange(len(lines))
+    match random.randrange(5):
+        case 0 if len(lines) > 1:
+            del lines[at]
+        case 1:
+            lines.insert(at, random.choice(lines))
+        case 2:
+            lines.insert(at, random.choice(others))
+        case 3:
+            numbers = ["0", "1", "4294967295", "65535", "-3", "1000"]
+            lines[at] = re.sub(r"\d+", lambda old: random.choice([old[0], *numbers]), lines[at])
+        case _:
+            random.shuffle(lines)
 
 
 def test_the_packets_of_a_failed_script_are_kept(tmp_path: Path) -> None:
