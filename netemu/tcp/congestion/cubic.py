@@ -51,6 +51,9 @@ class Cubic(CongestionControl):
             # 64 KiB at a time
             grown = cwnd + (acked // self._hystart.divisor if self._hystart is not None else acked)
             self.cwnd = min(grown, max(self.ssthresh, cwnd + self.mss))
+            if self._hystart is not None:
+                # of a window that is full: what the application holds back would only cost (2.5 us a segment), and tells little
+                self.samples_from = max(self.cwnd * 3 >> 2, N_RTT_SAMPLE * self.mss)
             return
         self._avoid(acked, now)
 
