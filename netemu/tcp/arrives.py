@@ -154,6 +154,7 @@ def set_mss(c: Connection) -> None:
 
 def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
     """ESTABLISHED, at last."""
+    c.rtt.probes = c.sack_ok and c.config.early_retrans
     if c.timed_end and not c.syn_retransmits:
         c.rtt.sample(now - c.timed_at)
     if c.syn_retransmits:
@@ -164,7 +165,6 @@ def _syn_acknowledged(c: Connection, seg: Segment, now: int) -> None:
     c.sendbuf.acknowledge(c.snd_una)
     c.snd_up = max(c.snd_up, c.snd_una)
     c.recovery.recover = c.iss
-    c.rtt.probes = c.sack_ok and c.config.early_retrans
     c.snd_wnd = seg.wnd << (0 if seg.flags & SYN else c.snd_wscale)
     c.snd_max_wnd = max(c.snd_max_wnd, c.snd_wnd)
     c.snd_wl1 = seg.seq

@@ -237,7 +237,8 @@ class Recovery:
         if board.lost and (self.phase in (Phase.OPEN, Phase.CWR) or (self.phase is Phase.LOSS and again)):
             self._enter(c, Phase.FAST, now)
         if self.phase in (Phase.CWR, Phase.FAST):
-            self._reduce_proportionally(c, acked, board.lost > was_lost)
+            if not c.cc.owns_cwnd:
+                self._reduce_proportionally(c, acked, board.lost > was_lost)
         elif acked and was is Phase.LOSS and not c.sack_ok:
             c.cc.on_ack(min(acked, c.mss), now)  # it may cover much that had arrived before the loss (RFC 3465 2.3)
         elif acked and (was is Phase.LOSS or c.snd_una - acked < self.full_until):

@@ -41,6 +41,8 @@ class CongestionControl(ABC):
     name: str
     paces = False
     """It sets ``pacing_rate``, from the beginning."""
+    owns_cwnd = False
+    """It sets cwnd in recovery too (Linux' cong_control): no PRR."""
 
     def __init__(self, mss: int) -> None:
         self.mss = mss

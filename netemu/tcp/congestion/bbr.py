@@ -53,6 +53,7 @@ class Bbr(CongestionControl):
     )
     name = "bbr"
     paces = True
+    owns_cwnd = True
 
     def __init__(self, mss: int) -> None:
         super().__init__(mss)
