@@ -42,11 +42,12 @@ def transmit(c: Connection, now: int, limit: int = 0) -> Segment | None:
             if length >= 0:
                 return _new(c, length, now)
     if c.send_probe:
-        if c.send_probe == timers.TAIL_PROBE:
+        kind, c.send_probe = c.send_probe, 0
+        if kind == timers.WINDOW_PROBE:
+            # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
+            return _segment(c, c.snd_una - 1, c.ack_flags, (), 0, now)
+        if c.board.sent:  # else all was acknowledged since the timer went off
             return _tail_probe(c, now)
-        # one before SND.UNA: never acceptable, so it is always answered, and with the window (as Linux; RFC 9293 3.8.4)
-        c.send_probe = 0
-        return _segment(c, c.snd_una - 1, c.ack_flags, (), 0, now)
     if c.ack_now:
         seq = c.snd_nxt
         return _segment(c, seq if seq - c.snd_una <= c.snd_wnd else c.acceptable_seq, c.ack_flags, (), 0, now)
@@ -180,7 +181,6 @@ def _retransmission(c: Connection, seq: int, length: int, now: int) -> Segment:
 
 def _tail_probe(c: Connection, now: int) -> Segment:
     """TLP (RFC 8985 7.3): a new segment if there is one and the window has room, whatever cwnd says, else the last one again."""
-    c.send_probe = 0
     unsent, usable = c.sendbuf.end - c.snd_nxt, c.snd_una + c.snd_wnd - c.snd_nxt
     length = min(unsent, c.mss)
     if 0 < length <= usable:

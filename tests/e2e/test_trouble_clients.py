@@ -145,7 +145,8 @@ SEES: dict[str, Sees] = {
     "duplicated": Sees(0, SIZE, 0, lambda t: len(t.having("tcp.analysis.retransmission", False)) >= 20
                        and len(t.having("tcp.analysis.duplicate_ack", True)) >= 10),
     "bad-checksum": Sees(0, SIZE, 0, lambda t: [f["tcp.checksum.status"] for f in data(t)].count("0") == 1
-                         and data(t)[0]["tcp.checksum.status"] == "0" and t.having("tcp.analysis.retransmission", False)),
+                         and data(t)[0]["tcp.checksum.status"] == "0"
+                         and [f["tcp.seq_raw"] for f in data(t)].count(data(t)[0]["tcp.seq_raw"]) == 2),
     "black-hole": Sees(TIMEOUT, 0, 5.9, lambda t: len(fresh(t)) == 1 and t.code == 200
                        and all(int(f["frame.len"]) > 1280 for f in t.some(dropped=True)) and t.some(dropped=True), WAIT),
     "corrupted": Sees(0, SIZE, 0, lambda t: [f for f in t.frames if "corrupt good" in f["frame.comment"]]),
