@@ -21,6 +21,9 @@ _Ts = TypeVarTuple("_Ts")
 Serve = Callable[[], int]
 """Serves what is readable; returns the next deadline (time.monotonic_ns) or NEVER."""
 
+LEAD_NS = 40_000
+"""We wake up so long before a deadline and look at the clock until it is there: a sleeper wakes up to 50 us late, which would
+be the error of each delay of a link."""
 IN_A_ROW = 16
 """Turns of the device before asyncio gets its own."""
 
@@ -72,7 +75,7 @@ class DeviceSelector(selectors.EpollSelector):
         poll, clock = self._poll.poll, self._clock
         for _ in range(IN_A_ROW):
             due = self.deadline if self.deadline < end else end
-            ready = poll(None) if clock.rings_at(due) else poll(0)
+            ready = poll(None) if clock.rings_at(due - LEAD_NS if due < NEVER else NEVER) else poll(0)
             if len(ready) == 1 and (serve := served.get(ready[0][0])) is not None:
                 self.deadline = serve()
             elif self._serve_all([fd for fd, _ in ready]) or time.monotonic_ns() >= end:
